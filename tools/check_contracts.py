@@ -1,7 +1,7 @@
 """Lints the contracts, refuses breaking changes, and that generated code is stale.
 
 The base of the breaking check is the commit in CLARION_BREAKING_BASE, else
-origin/main, else the commit before; a tree without contracts there has nothing to break.
+origin/main, else the commit before; without contracts there, nothing can break.
 """
 
 from __future__ import annotations

@@ -91,7 +91,13 @@ def generate(output: Path = OUTPUT) -> None:
     files = sources()
     services = [name for name in files if name.endswith("_service.proto")]
     protoc(f"--python_out={output}", f"--mypy_out=quiet:{output}", *files, VALIDATE)
-    protoc(f"--grpc_python_out={output}", f"--mypy_grpc_out=quiet:{output}", *services)
+    # Concrete stubs: a servicer may leave out what is not served yet.
+    stub_options = "quiet,generate_concrete_servicer_stubs"
+    protoc(
+        f"--grpc_python_out={output}",
+        f"--mypy_grpc_out={stub_options}:{output}",
+        *services,
+    )
     write_descriptor_set(output / DESCRIPTOR_SET.relative_to(OUTPUT))
 
 

@@ -52,10 +52,9 @@ class ChannelServiceAsyncStub(ChannelServiceStub):
     RedriveDeadLetters: _aio.UnaryUnaryMultiCallable[_channel_service_pb2.RedriveDeadLettersRequest, _channel_service_pb2.RedriveDeadLettersResponse]  # type: ignore[assignment]
     """RedriveDeadLetters sends dead letters again. Repeating it is safe: what was sent again is not sent a second time."""
 
-class ChannelServiceServicer(metaclass=_abc_1.ABCMeta):
+class ChannelServiceServicer:
     """ChannelService is served by each channel: push, email, sms and in_app."""
 
-    @_abc_1.abstractmethod
     def DescribeChannel(
         self,
         request: _channel_service_pb2.DescribeChannelRequest,
@@ -63,7 +62,6 @@ class ChannelServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_channel_service_pb2.DescribeChannelResponse, _abc.Awaitable[_channel_service_pb2.DescribeChannelResponse]]:
         """DescribeChannel returns the channel's providers, limits and state."""
 
-    @_abc_1.abstractmethod
     def ListDeadLetters(
         self,
         request: _channel_service_pb2.ListDeadLettersRequest,
@@ -71,7 +69,6 @@ class ChannelServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_channel_service_pb2.ListDeadLettersResponse, _abc.Awaitable[_channel_service_pb2.ListDeadLettersResponse]]:
         """ListDeadLetters lists what this channel could not send, oldest first. Reasons: INVALID_PAGE_TOKEN."""
 
-    @_abc_1.abstractmethod
     def RedriveDeadLetters(
         self,
         request: _channel_service_pb2.RedriveDeadLettersRequest,

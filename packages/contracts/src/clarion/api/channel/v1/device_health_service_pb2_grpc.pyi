@@ -44,10 +44,9 @@ class DeviceHealthServiceAsyncStub(DeviceHealthServiceStub):
     GetDeviceHealth: _aio.UnaryUnaryMultiCallable[_device_health_service_pb2.GetDeviceHealthRequest, _device_health_service_pb2.GetDeviceHealthResponse]  # type: ignore[assignment]
     """GetDeviceHealth returns what is known of a device. Reasons: NOT_FOUND."""
 
-class DeviceHealthServiceServicer(metaclass=_abc_1.ABCMeta):
+class DeviceHealthServiceServicer:
     """DeviceHealthService is served by push: what the push providers said about devices."""
 
-    @_abc_1.abstractmethod
     def GetDeviceHealth(
         self,
         request: _device_health_service_pb2.GetDeviceHealthRequest,

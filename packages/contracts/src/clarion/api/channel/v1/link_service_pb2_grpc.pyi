@@ -48,10 +48,9 @@ class LinkServiceAsyncStub(LinkServiceStub):
     Unsubscribe: _aio.UnaryUnaryMultiCallable[_link_service_pb2.UnsubscribeRequest, _link_service_pb2.UnsubscribeResponse]  # type: ignore[assignment]
     """Unsubscribe suppresses the address that the token was made for. Repeating it is safe."""
 
-class LinkServiceServicer(metaclass=_abc_1.ABCMeta):
+class LinkServiceServicer:
     """LinkService is served by email: opens, clicks and one-click unsubscribe (RFC 8058)."""
 
-    @_abc_1.abstractmethod
     def FollowLink(
         self,
         request: _link_service_pb2.FollowLinkRequest,
@@ -59,7 +58,6 @@ class LinkServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_link_service_pb2.FollowLinkResponse, _abc.Awaitable[_link_service_pb2.FollowLinkResponse]]:
         """FollowLink records a click and leads on. A GET never unsubscribes."""
 
-    @_abc_1.abstractmethod
     def Unsubscribe(
         self,
         request: _link_service_pb2.UnsubscribeRequest,

@@ -48,10 +48,9 @@ class WebhookServiceAsyncStub(WebhookServiceStub):
     Reasons: NOT_FOUND for a provider that is not set up, INVALID_SIGNATURE, INVALID_ARGUMENT.
     """
 
-class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
+class WebhookServiceServicer:
     """WebhookService is served by email and sms: it takes the providers' receipts and incoming messages."""
 
-    @_abc_1.abstractmethod
     def ReceiveWebhook(
         self,
         request: _webhook_service_pb2.ReceiveWebhookRequest,

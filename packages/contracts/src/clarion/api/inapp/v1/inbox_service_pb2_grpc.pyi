@@ -75,10 +75,9 @@ class InboxServiceAsyncStub(InboxServiceStub):
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
 
-class InboxServiceServicer(metaclass=_abc_1.ABCMeta):
+class InboxServiceServicer:
     """InboxService reads and marks one person's inbox, and tells of changes as they happen."""
 
-    @_abc_1.abstractmethod
     def ListInbox(
         self,
         request: _inbox_service_pb2.ListInboxRequest,
@@ -86,7 +85,6 @@ class InboxServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_inbox_service_pb2.ListInboxResponse, _abc.Awaitable[_inbox_service_pb2.ListInboxResponse]]:
         """ListInbox lists a person's items, newest first. Reasons: INVALID_PAGE_TOKEN."""
 
-    @_abc_1.abstractmethod
     def GetInboxCounts(
         self,
         request: _inbox_service_pb2.GetInboxCountsRequest,
@@ -94,7 +92,6 @@ class InboxServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_inbox_service_pb2.GetInboxCountsResponse, _abc.Awaitable[_inbox_service_pb2.GetInboxCountsResponse]]:
         """GetInboxCounts counts a person's items."""
 
-    @_abc_1.abstractmethod
     def MarkInboxItems(
         self,
         request: _inbox_service_pb2.MarkInboxItemsRequest,
@@ -102,7 +99,6 @@ class InboxServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_inbox_service_pb2.MarkInboxItemsResponse, _abc.Awaitable[_inbox_service_pb2.MarkInboxItemsResponse]]:
         """MarkInboxItems marks items as seen, read, unread, archived or unarchived. Repeating it is safe."""
 
-    @_abc_1.abstractmethod
     def WatchInbox(
         self,
         request: _inbox_service_pb2.WatchInboxRequest,
@@ -112,7 +108,6 @@ class InboxServiceServicer(metaclass=_abc_1.ABCMeta):
         buf:lint:ignore RPC_NO_SERVER_STREAMING
         """
 
-    @_abc_1.abstractmethod
     def StreamInbox(
         self,
         request: _inbox_service_pb2.StreamInboxRequest,

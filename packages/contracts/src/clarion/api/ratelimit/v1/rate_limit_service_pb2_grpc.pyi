@@ -64,10 +64,9 @@ class RateLimitServiceAsyncStub(RateLimitServiceStub):
     PutPolicy: _aio.UnaryUnaryMultiCallable[_rate_limit_service_pb2.PutPolicyRequest, _rate_limit_service_pb2.PutPolicyResponse]  # type: ignore[assignment]
     """PutPolicy sets the tenant's limit for a category. Repeating it is safe. Reasons: INVALID_ARGUMENT."""
 
-class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
+class RateLimitServiceServicer:
     """RateLimitService counts notifications in exact rolling windows of a day and a week."""
 
-    @_abc_1.abstractmethod
     def BatchAcquire(
         self,
         request: _rate_limit_service_pb2.BatchAcquireRequest,
@@ -77,7 +76,6 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
         request_id takes one permit, however often it is sent. Items of one call are judged in order.
         """
 
-    @_abc_1.abstractmethod
     def BatchRelease(
         self,
         request: _rate_limit_service_pb2.BatchReleaseRequest,
@@ -85,7 +83,6 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_rate_limit_service_pb2.BatchReleaseResponse, _abc.Awaitable[_rate_limit_service_pb2.BatchReleaseResponse]]:
         """BatchRelease gives permits back that were not used. Repeating it is safe."""
 
-    @_abc_1.abstractmethod
     def GetUsage(
         self,
         request: _rate_limit_service_pb2.GetUsageRequest,
@@ -93,7 +90,6 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_rate_limit_service_pb2.GetUsageResponse, _abc.Awaitable[_rate_limit_service_pb2.GetUsageResponse]]:
         """GetUsage returns what a person has used of each category's limit. Counts nothing."""
 
-    @_abc_1.abstractmethod
     def ListPolicies(
         self,
         request: _rate_limit_service_pb2.ListPoliciesRequest,
@@ -101,7 +97,6 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_rate_limit_service_pb2.ListPoliciesResponse, _abc.Awaitable[_rate_limit_service_pb2.ListPoliciesResponse]]:
         """ListPolicies returns the tenant's limits, the defaults included."""
 
-    @_abc_1.abstractmethod
     def PutPolicy(
         self,
         request: _rate_limit_service_pb2.PutPolicyRequest,

@@ -64,10 +64,9 @@ class ConsentServiceAsyncStub(ConsentServiceStub):
     ListSuppressions: _aio.UnaryUnaryMultiCallable[_consent_service_pb2.ListSuppressionsRequest, _consent_service_pb2.ListSuppressionsResponse]  # type: ignore[assignment]
     """ListSuppressions lists the tenant's suppressions by channel and address."""
 
-class ConsentServiceServicer(metaclass=_abc_1.ABCMeta):
+class ConsentServiceServicer:
     """ConsentService keeps the ledger of consents, and the suppressions."""
 
-    @_abc_1.abstractmethod
     def RecordConsent(
         self,
         request: _consent_service_pb2.RecordConsentRequest,
@@ -77,7 +76,6 @@ class ConsentServiceServicer(metaclass=_abc_1.ABCMeta):
         is safe for ever.
         """
 
-    @_abc_1.abstractmethod
     def ListConsents(
         self,
         request: _consent_service_pb2.ListConsentsRequest,
@@ -85,7 +83,6 @@ class ConsentServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_consent_service_pb2.ListConsentsResponse, _abc.Awaitable[_consent_service_pb2.ListConsentsResponse]]:
         """ListConsents lists a person's ledger, newest first."""
 
-    @_abc_1.abstractmethod
     def BatchSuppress(
         self,
         request: _consent_service_pb2.BatchSuppressRequest,
@@ -93,7 +90,6 @@ class ConsentServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_consent_service_pb2.BatchSuppressResponse, _abc.Awaitable[_consent_service_pb2.BatchSuppressResponse]]:
         """BatchSuppress adds suppressions. Repeating it is safe."""
 
-    @_abc_1.abstractmethod
     def RemoveSuppression(
         self,
         request: _consent_service_pb2.RemoveSuppressionRequest,
@@ -101,7 +97,6 @@ class ConsentServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_consent_service_pb2.RemoveSuppressionResponse, _abc.Awaitable[_consent_service_pb2.RemoveSuppressionResponse]]:
         """RemoveSuppression lifts a suppression. Repeating it is safe."""
 
-    @_abc_1.abstractmethod
     def ListSuppressions(
         self,
         request: _consent_service_pb2.ListSuppressionsRequest,

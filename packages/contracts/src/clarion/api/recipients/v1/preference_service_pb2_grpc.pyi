@@ -54,10 +54,9 @@ class PreferenceServiceAsyncStub(PreferenceServiceStub):
     GetPreferences: _aio.UnaryUnaryMultiCallable[_preference_service_pb2.GetPreferencesRequest, _preference_service_pb2.GetPreferencesResponse]  # type: ignore[assignment]
     """GetPreferences returns what a person wants, the defaults filled in."""
 
-class PreferenceServiceServicer(metaclass=_abc_1.ABCMeta):
+class PreferenceServiceServicer:
     """PreferenceService keeps what people want."""
 
-    @_abc_1.abstractmethod
     def UpdatePreferences(
         self,
         request: _preference_service_pb2.UpdatePreferencesRequest,
@@ -68,7 +67,6 @@ class PreferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         Reasons: INVALID_ARGUMENT, also for an unknown time zone.
         """
 
-    @_abc_1.abstractmethod
     def GetPreferences(
         self,
         request: _preference_service_pb2.GetPreferencesRequest,

@@ -84,10 +84,9 @@ class RecipientServiceAsyncStub(RecipientServiceStub):
     BatchRemoveTokens: _aio.UnaryUnaryMultiCallable[_recipient_service_pb2.BatchRemoveTokensRequest, _recipient_service_pb2.BatchRemoveTokensResponse]  # type: ignore[assignment]
     """BatchRemoveTokens removes devices by token: the providers said that they are gone. Repeating it is safe."""
 
-class RecipientServiceServicer(metaclass=_abc_1.ABCMeta):
+class RecipientServiceServicer:
     """RecipientService keeps the people and where to reach them."""
 
-    @_abc_1.abstractmethod
     def PutRecipient(
         self,
         request: _recipient_service_pb2.PutRecipientRequest,
@@ -97,7 +96,6 @@ class RecipientServiceServicer(metaclass=_abc_1.ABCMeta):
         Reasons: INVALID_ARGUMENT, also for a phone number that can not exist or an unknown time zone.
         """
 
-    @_abc_1.abstractmethod
     def BatchPutRecipients(
         self,
         request: _recipient_service_pb2.BatchPutRecipientsRequest,
@@ -107,7 +105,6 @@ class RecipientServiceServicer(metaclass=_abc_1.ABCMeta):
         Reasons: INVALID_ARGUMENT.
         """
 
-    @_abc_1.abstractmethod
     def GetRecipient(
         self,
         request: _recipient_service_pb2.GetRecipientRequest,
@@ -115,7 +112,6 @@ class RecipientServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_recipient_service_pb2.GetRecipientResponse, _abc.Awaitable[_recipient_service_pb2.GetRecipientResponse]]:
         """GetRecipient returns a person. Reasons: NOT_FOUND."""
 
-    @_abc_1.abstractmethod
     def DeleteRecipient(
         self,
         request: _recipient_service_pb2.DeleteRecipientRequest,
@@ -123,7 +119,6 @@ class RecipientServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_recipient_service_pb2.DeleteRecipientResponse, _abc.Awaitable[_recipient_service_pb2.DeleteRecipientResponse]]:
         """DeleteRecipient forgets a person, devices and preferences included. Repeating it is safe."""
 
-    @_abc_1.abstractmethod
     def RegisterDevice(
         self,
         request: _recipient_service_pb2.RegisterDeviceRequest,
@@ -133,7 +128,6 @@ class RecipientServiceServicer(metaclass=_abc_1.ABCMeta):
         Repeating it is safe. Reasons: INVALID_ARGUMENT, NOT_FOUND.
         """
 
-    @_abc_1.abstractmethod
     def RemoveDevice(
         self,
         request: _recipient_service_pb2.RemoveDeviceRequest,
@@ -141,7 +135,6 @@ class RecipientServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_recipient_service_pb2.RemoveDeviceResponse, _abc.Awaitable[_recipient_service_pb2.RemoveDeviceResponse]]:
         """RemoveDevice removes a device. Repeating it is safe."""
 
-    @_abc_1.abstractmethod
     def BatchGetRecipients(
         self,
         request: _recipient_service_pb2.BatchGetRecipientsRequest,
@@ -149,7 +142,6 @@ class RecipientServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_recipient_service_pb2.BatchGetRecipientsResponse, _abc.Awaitable[_recipient_service_pb2.BatchGetRecipientsResponse]]:
         """BatchGetRecipients returns all that deciding needs of up to 2,000 persons of one tenant, in the order asked for."""
 
-    @_abc_1.abstractmethod
     def BatchRemoveTokens(
         self,
         request: _recipient_service_pb2.BatchRemoveTokensRequest,

@@ -52,10 +52,9 @@ class TopicServiceAsyncStub(TopicServiceStub):
     ListSubscribers: _aio.UnaryUnaryMultiCallable[_topic_service_pb2.ListSubscribersRequest, _topic_service_pb2.ListSubscribersResponse]  # type: ignore[assignment]
     """ListSubscribers lists a topic's subscribers by user id."""
 
-class TopicServiceServicer(metaclass=_abc_1.ABCMeta):
+class TopicServiceServicer:
     """TopicService keeps who is subscribed to what."""
 
-    @_abc_1.abstractmethod
     def Subscribe(
         self,
         request: _topic_service_pb2.SubscribeRequest,
@@ -63,7 +62,6 @@ class TopicServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_topic_service_pb2.SubscribeResponse, _abc.Awaitable[_topic_service_pb2.SubscribeResponse]]:
         """Subscribe adds persons to a topic, which comes to be by its first subscriber. Repeating it is safe."""
 
-    @_abc_1.abstractmethod
     def Unsubscribe(
         self,
         request: _topic_service_pb2.UnsubscribeRequest,
@@ -71,7 +69,6 @@ class TopicServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_topic_service_pb2.UnsubscribeResponse, _abc.Awaitable[_topic_service_pb2.UnsubscribeResponse]]:
         """Unsubscribe removes persons from a topic. Repeating it is safe."""
 
-    @_abc_1.abstractmethod
     def ListSubscribers(
         self,
         request: _topic_service_pb2.ListSubscribersRequest,

@@ -78,12 +78,11 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
     Reasons: INVALID_ARGUMENT, DEPENDENCY_UNAVAILABLE.
     """
 
-class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
+class NotificationServiceServicer:
     """NotificationService accepts notifications. Accepted means stored durably; what happened then is asked of
     clarion.api.tracking.v1.TrackingService.
     """
 
-    @_abc_1.abstractmethod
     def SendNotification(
         self,
         request: _notification_service_pb2.SendNotificationRequest,
@@ -93,7 +92,6 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         an idempotency_key. Reasons: INVALID_ARGUMENT, IDEMPOTENCY_KEY_REUSED, OVERLOADED, DEPENDENCY_UNAVAILABLE.
         """
 
-    @_abc_1.abstractmethod
     def BatchSendNotifications(
         self,
         request: _notification_service_pb2.BatchSendNotificationsRequest,
@@ -104,7 +102,6 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         Reasons: INVALID_ARGUMENT for an empty or over-long list, OVERLOADED, DEPENDENCY_UNAVAILABLE.
         """
 
-    @_abc_1.abstractmethod
     def CancelNotification(
         self,
         request: _notification_service_pb2.CancelNotificationRequest,
@@ -114,7 +111,6 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         dropped before its provider is called. Repeating it is safe.
         """
 
-    @_abc_1.abstractmethod
     def ExplainNotification(
         self,
         request: _notification_service_pb2.ExplainNotificationRequest,

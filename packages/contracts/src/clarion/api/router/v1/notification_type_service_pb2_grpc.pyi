@@ -52,10 +52,9 @@ class NotificationTypeServiceAsyncStub(NotificationTypeServiceStub):
     ListNotificationTypes: _aio.UnaryUnaryMultiCallable[_notification_type_service_pb2.ListNotificationTypesRequest, _notification_type_service_pb2.ListNotificationTypesResponse]  # type: ignore[assignment]
     """ListNotificationTypes lists the tenant's types and the built-in ones by name."""
 
-class NotificationTypeServiceServicer(metaclass=_abc_1.ABCMeta):
+class NotificationTypeServiceServicer:
     """NotificationTypeService keeps what is known about each type of notification."""
 
-    @_abc_1.abstractmethod
     def PutNotificationType(
         self,
         request: _notification_type_service_pb2.PutNotificationTypeRequest,
@@ -63,7 +62,6 @@ class NotificationTypeServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_notification_type_service_pb2.PutNotificationTypeResponse, _abc.Awaitable[_notification_type_service_pb2.PutNotificationTypeResponse]]:
         """PutNotificationType creates or replaces a type. Repeating it is safe. Reasons: INVALID_ARGUMENT."""
 
-    @_abc_1.abstractmethod
     def GetNotificationType(
         self,
         request: _notification_type_service_pb2.GetNotificationTypeRequest,
@@ -71,7 +69,6 @@ class NotificationTypeServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_notification_type_service_pb2.GetNotificationTypeResponse, _abc.Awaitable[_notification_type_service_pb2.GetNotificationTypeResponse]]:
         """GetNotificationType returns a type, the built-in ones included. Reasons: NOT_FOUND."""
 
-    @_abc_1.abstractmethod
     def ListNotificationTypes(
         self,
         request: _notification_type_service_pb2.ListNotificationTypesRequest,

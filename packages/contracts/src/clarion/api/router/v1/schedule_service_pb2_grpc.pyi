@@ -56,10 +56,9 @@ class ScheduleServiceAsyncStub(ScheduleServiceStub):
     DeleteSchedule: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.DeleteScheduleRequest, _schedule_service_pb2.DeleteScheduleResponse]  # type: ignore[assignment]
     """DeleteSchedule ends a schedule. Repeating it is safe."""
 
-class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
+class ScheduleServiceServicer:
     """ScheduleService keeps recurring notifications."""
 
-    @_abc_1.abstractmethod
     def PutSchedule(
         self,
         request: _schedule_service_pb2.PutScheduleRequest,
@@ -67,7 +66,6 @@ class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_schedule_service_pb2.PutScheduleResponse, _abc.Awaitable[_schedule_service_pb2.PutScheduleResponse]]:
         """PutSchedule creates or replaces a schedule. Repeating it is safe. Reasons: INVALID_ARGUMENT."""
 
-    @_abc_1.abstractmethod
     def GetSchedule(
         self,
         request: _schedule_service_pb2.GetScheduleRequest,
@@ -75,7 +73,6 @@ class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_schedule_service_pb2.GetScheduleResponse, _abc.Awaitable[_schedule_service_pb2.GetScheduleResponse]]:
         """GetSchedule returns a schedule. Reasons: NOT_FOUND."""
 
-    @_abc_1.abstractmethod
     def ListSchedules(
         self,
         request: _schedule_service_pb2.ListSchedulesRequest,
@@ -83,7 +80,6 @@ class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_schedule_service_pb2.ListSchedulesResponse, _abc.Awaitable[_schedule_service_pb2.ListSchedulesResponse]]:
         """ListSchedules lists the tenant's schedules by id."""
 
-    @_abc_1.abstractmethod
     def DeleteSchedule(
         self,
         request: _schedule_service_pb2.DeleteScheduleRequest,

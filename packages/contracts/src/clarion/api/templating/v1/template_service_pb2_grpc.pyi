@@ -76,10 +76,9 @@ class TemplateServiceAsyncStub(TemplateServiceStub):
     BatchRender: _aio.UnaryUnaryMultiCallable[_template_service_pb2.BatchRenderRequest, _template_service_pb2.BatchRenderResponse]  # type: ignore[assignment]
     """BatchRender renders up to 2,000 messages. Each item has its own answer; repeating it is safe."""
 
-class TemplateServiceServicer(metaclass=_abc_1.ABCMeta):
+class TemplateServiceServicer:
     """TemplateService keeps templates and renders them."""
 
-    @_abc_1.abstractmethod
     def PutTemplate(
         self,
         request: _template_service_pb2.PutTemplateRequest,
@@ -89,7 +88,6 @@ class TemplateServiceServicer(metaclass=_abc_1.ABCMeta):
         content keeps the version. Reasons: INVALID_ARGUMENT, TEMPLATE_INVALID.
         """
 
-    @_abc_1.abstractmethod
     def GetTemplate(
         self,
         request: _template_service_pb2.GetTemplateRequest,
@@ -97,7 +95,6 @@ class TemplateServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_template_service_pb2.GetTemplateResponse, _abc.Awaitable[_template_service_pb2.GetTemplateResponse]]:
         """GetTemplate returns one version of a template. Reasons: NOT_FOUND."""
 
-    @_abc_1.abstractmethod
     def ListTemplates(
         self,
         request: _template_service_pb2.ListTemplatesRequest,
@@ -105,7 +102,6 @@ class TemplateServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_template_service_pb2.ListTemplatesResponse, _abc.Awaitable[_template_service_pb2.ListTemplatesResponse]]:
         """ListTemplates lists the published version of every template by id."""
 
-    @_abc_1.abstractmethod
     def PublishTemplate(
         self,
         request: _template_service_pb2.PublishTemplateRequest,
@@ -115,7 +111,6 @@ class TemplateServiceServicer(metaclass=_abc_1.ABCMeta):
         Reasons: NOT_FOUND.
         """
 
-    @_abc_1.abstractmethod
     def PreviewTemplate(
         self,
         request: _template_service_pb2.PreviewTemplateRequest,
@@ -125,7 +120,6 @@ class TemplateServiceServicer(metaclass=_abc_1.ABCMeta):
         Reasons: INVALID_ARGUMENT, NOT_FOUND.
         """
 
-    @_abc_1.abstractmethod
     def BatchRender(
         self,
         request: _template_service_pb2.BatchRenderRequest,

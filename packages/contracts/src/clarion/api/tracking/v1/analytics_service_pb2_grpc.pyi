@@ -44,10 +44,9 @@ class AnalyticsServiceAsyncStub(AnalyticsServiceStub):
     GetNotificationAnalytics: _aio.UnaryUnaryMultiCallable[_analytics_service_pb2.GetNotificationAnalyticsRequest, _analytics_service_pb2.GetNotificationAnalyticsResponse]  # type: ignore[assignment]
     """GetNotificationAnalytics counts events of a period. Reasons: INVALID_ARGUMENT for an unknown period, metric or breakdown."""
 
-class AnalyticsServiceServicer(metaclass=_abc_1.ABCMeta):
+class AnalyticsServiceServicer:
     """AnalyticsService counts what happened."""
 
-    @_abc_1.abstractmethod
     def GetNotificationAnalytics(
         self,
         request: _analytics_service_pb2.GetNotificationAnalyticsRequest,

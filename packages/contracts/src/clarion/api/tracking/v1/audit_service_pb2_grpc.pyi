@@ -44,10 +44,9 @@ class AuditServiceAsyncStub(AuditServiceStub):
     ListAuditEntries: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.ListAuditEntriesRequest, _audit_service_pb2.ListAuditEntriesResponse]  # type: ignore[assignment]
     """ListAuditEntries lists changes, newest first. Reasons: INVALID_PAGE_TOKEN."""
 
-class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
+class AuditServiceServicer:
     """AuditService answers who changed what."""
 
-    @_abc_1.abstractmethod
     def ListAuditEntries(
         self,
         request: _audit_service_pb2.ListAuditEntriesRequest,

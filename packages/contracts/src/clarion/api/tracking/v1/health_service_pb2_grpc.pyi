@@ -44,10 +44,9 @@ class HealthServiceAsyncStub(HealthServiceStub):
     GetHealth: _aio.UnaryUnaryMultiCallable[_health_service_pb2.GetHealthRequest, _health_service_pb2.GetHealthResponse]  # type: ignore[assignment]
     """GetHealth checks the database, the queue, the providers and the rate limiter against their thresholds."""
 
-class HealthServiceServicer(metaclass=_abc_1.ABCMeta):
+class HealthServiceServicer:
     """HealthService answers for the mesh as a whole. A single service answers grpc.health.v1."""
 
-    @_abc_1.abstractmethod
     def GetHealth(
         self,
         request: _health_service_pb2.GetHealthRequest,

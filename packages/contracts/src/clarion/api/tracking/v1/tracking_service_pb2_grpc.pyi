@@ -56,10 +56,9 @@ class TrackingServiceAsyncStub(TrackingServiceStub):
     GetReconciliation: _aio.UnaryUnaryMultiCallable[_tracking_service_pb2.GetReconciliationRequest, _tracking_service_pb2.GetReconciliationResponse]  # type: ignore[assignment]
     """GetReconciliation counts what was accepted against what reached a terminal state, and lists what waits where."""
 
-class TrackingServiceServicer(metaclass=_abc_1.ABCMeta):
+class TrackingServiceServicer:
     """TrackingService answers from the event log. It follows the mesh by well under a second."""
 
-    @_abc_1.abstractmethod
     def GetNotification(
         self,
         request: _tracking_service_pb2.GetNotificationRequest,
@@ -69,7 +68,6 @@ class TrackingServiceServicer(metaclass=_abc_1.ABCMeta):
         was given out in the last seconds it waits up to two seconds for the first event. Reasons: NOT_FOUND.
         """
 
-    @_abc_1.abstractmethod
     def ListNotifications(
         self,
         request: _tracking_service_pb2.ListNotificationsRequest,
@@ -77,7 +75,6 @@ class TrackingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_tracking_service_pb2.ListNotificationsResponse, _abc.Awaitable[_tracking_service_pb2.ListNotificationsResponse]]:
         """ListNotifications lists notifications, newest first. Reasons: INVALID_PAGE_TOKEN."""
 
-    @_abc_1.abstractmethod
     def GetReconciliation(
         self,
         request: _tracking_service_pb2.GetReconciliationRequest,
