@@ -1,0 +1,1 @@
+"""Every provider that Clarion talks to, on loopback, with scripted faults."""
