@@ -1,0 +1,1 @@
+"""Router: accepts notifications, decides, plans and hands over."""

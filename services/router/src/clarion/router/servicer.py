@@ -1,0 +1,80 @@
+"""NotificationService on the wire."""
+
+from __future__ import annotations
+
+import grpc
+from google.rpc.status_pb2 import Status
+
+from clarion.api.router.v1.notification_service_pb2 import (
+    BatchSendNotificationsRequest,
+    BatchSendNotificationsResponse,
+    CancelNotificationRequest,
+    CancelNotificationResponse,
+    SendNotificationRequest,
+    SendNotificationResponse,
+)
+from clarion.api.router.v1.notification_service_pb2_grpc import (
+    NotificationServiceServicer,
+)
+from clarion.router.accepting import Acceptance, Accepted
+from clarion.router.cancelling import Cancellation
+from clarion.runtime.caller import current_caller
+from clarion.runtime.status import message_of
+
+
+class NotificationServicer(NotificationServiceServicer):
+    """Between the contract and the use cases."""
+
+    def __init__(self, acceptance: Acceptance, cancellation: Cancellation) -> None:
+        self._acceptance = acceptance
+        self._cancellation = cancellation
+
+    async def SendNotification(
+        self,
+        request: SendNotificationRequest,
+        context: grpc.aio.ServicerContext[
+            SendNotificationRequest, SendNotificationResponse
+        ],
+    ) -> SendNotificationResponse:
+        accepted = await self._acceptance.accept(request.notification, current_caller())
+        return _response(accepted)
+
+    async def BatchSendNotifications(
+        self,
+        request: BatchSendNotificationsRequest,
+        context: grpc.aio.ServicerContext[
+            BatchSendNotificationsRequest, BatchSendNotificationsResponse
+        ],
+    ) -> BatchSendNotificationsResponse:
+        answers = await self._acceptance.accept_all(
+            request.notifications, current_caller()
+        )
+        response = BatchSendNotificationsResponse()
+        for index, answer in enumerate(answers):
+            if isinstance(answer, Accepted):
+                response.results.add(index=index, notification=_response(answer))
+                response.accepted += 1
+            else:
+                error: Status = message_of(answer)
+                response.results.add(index=index, error=error)
+                response.rejected += 1
+        return response
+
+    async def CancelNotification(
+        self,
+        request: CancelNotificationRequest,
+        context: grpc.aio.ServicerContext[
+            CancelNotificationRequest, CancelNotificationResponse
+        ],
+    ) -> CancelNotificationResponse:
+        tenant = current_caller().tenant
+        status = await self._cancellation.cancel(tenant, request.notification_id)
+        return CancelNotificationResponse(
+            notification_id=request.notification_id, status=status
+        )
+
+
+def _response(accepted: Accepted) -> SendNotificationResponse:
+    return SendNotificationResponse(
+        notification_id=accepted.notification_id, status=accepted.status
+    )

@@ -1,0 +1,32 @@
+"""The router's own settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How notifications are accepted and routed."""
+
+    channels: str = "push,email,sms,in_app"
+    """The channels that the mesh has, with commas."""
+    max_notification_bytes: int = 65_536
+    """The largest notification, encoded."""
+    max_schedule: timedelta = timedelta(days=5 * 366)
+    """How far ahead a notification may be scheduled."""
+    idempotency_window: timedelta = timedelta(hours=24)
+    """How long an idempotency key is remembered."""
+    cancel_window: timedelta = timedelta(hours=48)
+    """How long a cancel is looked at by the channels; longer than any retry lasts."""
+    route_concurrency: int = 2
+    """How many batches of each lane are routed at a time."""
+    route_messages: int = 64
+    """How many messages one batch takes at most."""
+    neighbour_deadline: timedelta = timedelta(seconds=5)
+    """How long one call to a neighbour may take before it is tried again."""
+
+    def channel_names(self) -> tuple[str, ...]:
+        """The channels of the mesh."""
+        return tuple(name.strip() for name in self.channels.split(",") if name.strip())
