@@ -1,0 +1,54 @@
+"""Chunks: several encoded items as the one repeated field of their chunk message.
+
+IntakeChunk, DeliveryChunk and EventChunk all hold their items in field 1, so items that
+are encoded already are joined without being decoded and encoded again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import blake2b
+
+_ITEM_TAG = b"\x0a"  # field 1, length-delimited
+
+
+def join(items: Iterable[bytes]) -> bytes:
+    """The encoded chunk message of encoded items."""
+    parts: list[bytes] = []
+    for item in items:
+        parts += (_ITEM_TAG, _varint(len(item)), item)
+    return b"".join(parts)
+
+
+def split(
+    items: Sequence[tuple[str, bytes]], *, max_items: int, max_bytes: int
+) -> Iterator[Sequence[tuple[str, bytes]]]:
+    """Cuts (id, encoded) items into runs within both limits; one item always fits."""
+    start = size = 0
+    for index, (_, encoded) in enumerate(items):
+        is_full = index - start >= max_items or size + len(encoded) > max_bytes
+        if index > start and is_full:
+            yield items[start:index]
+            start, size = index, 0
+        size += len(encoded)
+    if start < len(items):
+        yield items[start:]
+
+
+def identity(kind: str, ids: Iterable[str]) -> str:
+    """A message id from what a chunk holds: the same items give the same id."""
+    digest = blake2b(kind.encode(), digest_size=16)
+    for item in ids:
+        digest.update(item.encode())
+    return digest.hexdigest()
+
+
+def _varint(value: int) -> bytes:
+    if value < 0x80:
+        return bytes((value,))
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

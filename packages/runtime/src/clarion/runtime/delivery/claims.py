@@ -1,0 +1,210 @@
+"""Who sends a delivery: leases and done marks in Valkey, a whole chunk per call.
+
+A delivery is leased before it is sent and marked when it is over, so that of several
+workers with the same job (a redelivery, a duplicate) exactly one sends it. A lease of
+a worker that died runs out and the next one sends again; that this may double the
+message is told (``taken_over``). The scripts beside this module have the rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from clarion.api.event.v1.work_pb2 import DeliveryJob
+from clarion.runtime.keys import cancelled_key, claim_key, suppressed_key
+from clarion.runtime.valkey import redis_errors
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+LEASE = timedelta(seconds=30)
+DONE_TTL = timedelta(hours=24)
+
+_WITH_DETAIL = frozenset("DL")
+_MOST_PER_CALL = 512
+"""Jobs in one script call: Valkey does nothing else meanwhile (about 2 us a job)."""
+
+
+class ClaimState(Enum):
+    """What a claim came to. The values are the letters of claims.lua."""
+
+    CLAIMED = "C"
+    TAKEN_OVER = "T"
+    """Claimed; the worker that had it before never said what became of it."""
+    DONE = "D"
+    LEASED = "L"
+    WAITING = "W"
+    """A later attempt of the delivery is scheduled already: this job is a copy."""
+    CANCELLED = "X"
+    SUPPRESSED = "S"
+    EXPIRED = "E"
+
+
+class Ask(NamedTuple):
+    """One job to be claimed."""
+
+    job: DeliveryJob
+    owner: str
+    """Who claims: no spaces; the same for a repetition of the same call."""
+    is_expired: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The answer for one job."""
+
+    state: ClaimState
+    outcome: bytes = b""
+    """With DONE: what was given to ``Mark.done``."""
+    lease_left: timedelta = timedelta(0)
+    """With LEASED."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What became of a claimed job."""
+
+    tenant: str
+    delivery_id: str
+    owner: str
+    value: bytes
+
+    @classmethod
+    def done(cls, job: DeliveryJob, owner: str, outcome: bytes) -> Mark:
+        """It is over; ``outcome`` is what a later claim is told."""
+        return cls(job.tenant_id, job.delivery_id, owner, b"D" + outcome)
+
+    @classmethod
+    def waiting(cls, job: DeliveryJob, owner: str, attempt: int) -> Mark:
+        """It is stored elsewhere and will come back as that attempt."""
+        return cls(job.tenant_id, job.delivery_id, owner, b"W%d" % attempt)
+
+
+_CLAIMED = Claim(ClaimState.CLAIMED)
+_PLAIN = {
+    state.value: Claim(state)
+    for state in ClaimState
+    if state.value not in _WITH_DETAIL and state is not ClaimState.CLAIMED
+} | {"C": _CLAIMED}
+
+
+class Claims:
+    """The claims of one channel. Every call raises UnavailableError without Valkey."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        lease: timedelta = LEASE,
+        done_ttl: timedelta = DONE_TTL,
+    ) -> None:
+        self.lease = lease
+        self._redis: Any = redis
+        self._lease = _millis(lease)
+        self._ttl = _millis(max(done_ttl, lease))
+        self._claim = _Script(redis, "claims.lua")
+        self._settle = _Script(redis, "settle.lua")
+        self._renew = _Script(redis, "renew.lua")
+
+    async def claim(self, asks: Sequence[Ask]) -> list[Claim]:
+        """Claims the jobs, in the order given: one round trip for each tenant."""
+        found: list[Claim] = [_CLAIMED] * len(asks)
+        for places in _by_tenant([ask.job.tenant_id for ask in asks]):
+            keys: list[str] = []
+            args: list[str | int] = [self._lease, self._ttl]
+            for place in places:
+                ask = asks[place]
+                job = ask.job
+                tenant = job.tenant_id
+                keys += (
+                    claim_key(tenant, job.delivery_id),
+                    cancelled_key(tenant, job.notification_id),
+                    suppressed_key(tenant, job.channel, job.target.address),
+                )
+                args += (ask.owner, job.attempt or 1, 1 if ask.is_expired else 0)
+            letters, details = await self._claim(keys, args)
+            if letters == b"C" * len(places):
+                continue
+            left = iter(details)
+            for place, letter in zip(places, letters.decode(), strict=True):
+                found[place] = _claim_of(letter, left)
+        return found
+
+    async def settle(self, marks: Sequence[Mark]) -> None:
+        """Writes the marks, one call for each tenant; repeating it is safe."""
+        for places in _by_tenant([mark.tenant for mark in marks]):
+            keys: list[str] = []
+            args: list[str | int | bytes] = [self._ttl]
+            for place in places:
+                mark = marks[place]
+                keys.append(claim_key(mark.tenant, mark.delivery_id))
+                args += (mark.owner, mark.value)
+            await self._settle(keys, args)
+
+    async def renew(self, asks: Iterable[tuple[DeliveryJob, str]]) -> int:
+        """Makes leases (job, owner) last from now on; how many still were held."""
+        pairs = list(asks)
+        kept = 0
+        for places in _by_tenant([job.tenant_id for job, _ in pairs]):
+            keys = [
+                claim_key(pairs[p][0].tenant_id, pairs[p][0].delivery_id)
+                for p in places
+            ]
+            args = [self._lease, self._ttl, *(pairs[p][1] for p in places)]
+            kept += int(await self._renew(keys, args))
+        return kept
+
+
+class _Script:
+    """A Lua script called by its digest; loaded again when the server forgot it."""
+
+    def __init__(self, redis: Redis, file: str) -> None:
+        self._redis: Any = redis
+        self._text = files(__package__).joinpath(file).read_text(encoding="utf-8")
+        self._sha: str | None = None
+
+    async def __call__(self, keys: Sequence[Any], args: Sequence[Any]) -> Any:
+        from redis.exceptions import NoScriptError
+
+        command: Callable[..., Awaitable[Any]] = self._redis.execute_command
+        with redis_errors():
+            if self._sha is None:
+                self._sha = await self._redis.script_load(self._text)
+            try:
+                return await command("EVALSHA", self._sha, len(keys), *keys, *args)
+            except NoScriptError:
+                return await command("EVAL", self._text, len(keys), *keys, *args)
+
+
+def _claim_of(letter: str, details: Any) -> Claim:
+    if letter == "D":
+        return Claim(ClaimState.DONE, outcome=next(details))
+    if letter == "L":
+        return Claim(
+            ClaimState.LEASED, lease_left=timedelta(milliseconds=int(next(details)))
+        )
+    return _PLAIN[letter]
+
+
+def _by_tenant(tenants: Sequence[str]) -> Iterable[Sequence[int]]:
+    """Places by tenant: a script may only touch keys of one hash slot."""
+    count = len(tenants)
+    if count <= _MOST_PER_CALL and len(set(tenants)) <= 1:
+        return [range(count)] if count else []
+    places: dict[str, list[int]] = {}
+    for place, tenant in enumerate(tenants):
+        places.setdefault(tenant, []).append(place)
+    return [
+        run[start : start + _MOST_PER_CALL]
+        for run in places.values()
+        for start in range(0, len(run), _MOST_PER_CALL)
+    ]
+
+
+def _millis(span: timedelta) -> int:
+    return int(span / timedelta(milliseconds=1))

@@ -1,0 +1,70 @@
+"""How much of a channel each lane may take, so that none can starve another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from clarion.runtime.streams import LANES
+
+
+@dataclass(frozen=True, slots=True)
+class LaneLimits:
+    """The share of one lane."""
+
+    calls: int = 12
+    """Handler calls at once. More than a few, as one slow delivery holds its call."""
+    messages: int = 32
+    """Messages (each a chunk of jobs) that one call takes at most."""
+    message_bytes: int = 1024 * 1024
+    """Their size together; a larger message is taken alone."""
+    jobs: int = 4096
+    """Jobs in hand at once; a call waits for its turn. A larger call runs alone."""
+
+
+DEFAULT_LANES: Mapping[str, LaneLimits] = {lane: LaneLimits() for lane in LANES}
+
+
+class JobSlots:
+    """Counts jobs in hand; who does not fit waits, in order."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._taken = 0
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    @property
+    def taken(self) -> int:
+        """Jobs in hand."""
+        return self._taken
+
+    async def take(self, jobs: int) -> None:
+        """Returns when there is room for that many."""
+        if not self._waiting and self._fits(jobs):
+            self._taken += jobs
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((jobs, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.give_back(jobs)
+            raise
+
+    def give_back(self, jobs: int) -> None:
+        """Frees what ``take`` got."""
+        self._taken -= jobs
+        while self._waiting:
+            wanted, turn = self._waiting[0]
+            if not turn.done():
+                if not self._fits(wanted):
+                    return
+                self._taken += wanted
+                turn.set_result(None)
+            self._waiting.popleft()
+
+    def _fits(self, jobs: int) -> bool:
+        return self._taken == 0 or self._taken + jobs <= self._limit

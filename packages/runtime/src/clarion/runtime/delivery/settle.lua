@@ -1,0 +1,23 @@
+-- Writes what became of claimed jobs of one tenant.
+--
+-- KEYS  the claims
+-- ARGV  [1] time to live in ms, then of claim i: [2i] owner, [2i+1] the new value
+-- A value D<outcome> always stands. W<attempt> is written only over what this owner
+-- leased (or nothing), and so is the empty value, which removes the lease.
+local ttl = ARGV[1]
+for i = 1, #KEYS do
+  local key, owner, value = KEYS[i], ARGV[2 * i], ARGV[2 * i + 1]
+  if string.sub(value, 1, 1) == 'D' then
+    redis.call('SET', key, value, 'PX', ttl)
+  else
+    local held = redis.call('GET', key)
+    if not held or string.match(held, '^L(%S+) ') == owner then
+      if value == '' then
+        redis.call('DEL', key)
+      else
+        redis.call('SET', key, value, 'PX', ttl)
+      end
+    end
+  end
+end
+return #KEYS

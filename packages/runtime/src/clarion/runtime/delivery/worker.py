@@ -1,0 +1,243 @@
+"""The use case: messages of delivery jobs are claimed, sent, and stored as results."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from google.protobuf.message import DecodeError
+
+from clarion.api.event.v1.work_pb2 import DeliveryChunk, DeliveryJob
+from clarion.runtime.clock import Clock
+from clarion.runtime.delivery import metrics
+from clarion.runtime.delivery.claims import LEASE, Ask, Claim, ClaimState
+from clarion.runtime.delivery.entry import Entry, Ticket
+from clarion.runtime.delivery.follow_ups import HEADER, FollowUps
+from clarion.runtime.delivery.lanes import DEFAULT_LANES, JobSlots, LaneLimits
+from clarion.runtime.delivery.outcome import Outcome
+from clarion.runtime.delivery.provider import Choose, Provider
+from clarion.runtime.delivery.provider_health import ProviderHealth
+from clarion.runtime.delivery.recorder import Recorder
+from clarion.runtime.delivery.spans import start_span
+from clarion.runtime.errors import TransientError
+from clarion.runtime.jetstream.errors import PoisonError
+from clarion.runtime.jetstream.inbound import Inbound
+
+_log = logging.getLogger(__name__)
+
+_OURS = (ClaimState.CLAIMED, ClaimState.TAKEN_OVER)
+
+
+class Claimer(Protocol):
+    """Who may send a delivery: ``Claims``."""
+
+    async def claim(self, asks: Sequence[Ask]) -> list[Claim]:
+        """Claims the jobs, in the order given. Raises UnavailableError."""
+        ...
+
+    async def renew(self, asks: Iterable[tuple[DeliveryJob, str]]) -> int:
+        """Makes leases last from now on."""
+        ...
+
+
+class DeliveryWorker:
+    """Delivers the jobs of one channel. A message is done when ``handle`` returns.
+
+    Raises TransientError while jobs cannot be claimed: nothing was sent, call again.
+    """
+
+    def __init__(
+        self,
+        channel: str,
+        providers: Sequence[Provider],
+        *,
+        claims: Claimer,
+        recorder: Recorder,
+        clock: Clock,
+        choose: Choose | None = None,
+        follow_ups: FollowUps | None = None,
+        lanes: Mapping[str, LaneLimits] = DEFAULT_LANES,
+        lease: timedelta = LEASE,
+    ) -> None:
+        self._channel = channel
+        self._first = providers[0]
+        self._choose = choose if len(providers) > 1 else None
+        self._claims = claims
+        self._recorder = recorder
+        self._clock = clock
+        self._follow_ups = follow_ups
+        self._slots = {lane: JobSlots(limits.jobs) for lane, limits in lanes.items()}
+        self._renew_every = lease.total_seconds() / 3
+        # Distinguishes this process from all that ever wrote a lease.
+        self._name = os.urandom(6).hex()
+        self._calls: dict[Ticket, tuple[float, Sequence[Entry]]] = {}
+        self.health = {provider.name: ProviderHealth(clock) for provider in providers}
+
+    def handler(self, lane: str) -> Callable[[Sequence[Inbound]], Awaitable[None]]:
+        """``handle`` for a consumer of one lane."""
+
+        async def handle(messages: Sequence[Inbound]) -> None:
+            await self.handle(lane, messages)
+
+        return handle
+
+    async def handle(self, lane: str, messages: Sequence[Inbound]) -> None:
+        """Deals with every job of the messages; returns when all is stored."""
+        oldest = min(message.stored_time for message in messages)
+        age = max(self._clock.now() - oldest, timedelta(0))
+        metrics.record_queue_age(self._channel, lane, age)
+        entries: list[Entry] = []
+        told: list[Inbound] = []
+        for message in messages:
+            if HEADER in message.headers:
+                told.append(message)
+            else:
+                entries += self._decoded(lane, message)
+        if told:
+            await self._resume(told)
+        if entries:
+            slots = self._slots[lane]
+            await slots.take(len(entries))
+            try:
+                await self._deliver(entries)
+            finally:
+                slots.give_back(len(entries))
+
+    async def keep_leases(self) -> None:
+        """Renews the leases of calls that take long, until cancelled."""
+        while True:
+            await asyncio.sleep(self._renew_every)
+            since = self._clock.monotonic() - self._renew_every
+            late = [
+                (entry.job, entry.owner)
+                for started, entries in self._calls.values()
+                if started <= since
+                for entry in entries
+            ]
+            if not late:
+                continue
+            try:
+                await self._claims.renew(late)
+            except TransientError:
+                _log.warning("leases not renewed", extra={"jobs": len(late)})
+
+    def _decoded(self, lane: str, message: Inbound) -> list[Entry]:
+        try:
+            jobs = DeliveryChunk.FromString(message.data).jobs
+        except DecodeError as wrong:
+            raise PoisonError(
+                "undecodable", "the message is no DeliveryChunk"
+            ) from wrong
+        # The same delivery of a message gives the same owners, so that a held call
+        # finds its own leases; a redelivery does not, nor does a copy in one message.
+        owner = f"{self._name}:{message.sequence}:{message.deliveries}"
+        entries = []
+        for place, job in enumerate(jobs):
+            if not job.delivery_id or not job.tenant_id:
+                raise PoisonError("incomplete_job", "no delivery_id or no tenant_id")
+            # The queue that it came by decides: retries go back there.
+            if job.priority != lane:
+                job.priority = lane
+            if job.channel != self._channel:
+                job.channel = self._channel
+            entries.append(Entry(job, f"{owner}:{place}", lane))
+        return entries
+
+    async def _resume(self, messages: Sequence[Inbound]) -> None:
+        follow_ups = self._follow_ups
+        if follow_ups is None:
+            raise PoisonError("unexpected_follow_up", "this channel has none")
+        await asyncio.gather(
+            *(
+                follow_ups.resume(message.data, message.headers[HEADER])
+                for message in messages
+            )
+        )
+
+    async def _deliver(self, entries: Sequence[Entry]) -> None:
+        now = self._clock.now()
+        seconds = now.timestamp()
+        claims = await self._claims.claim(
+            [Ask(e.job, e.owner, _is_expired(e.job, seconds)) for e in entries]
+        )
+        ticket = Ticket(len(entries))
+        to_send: list[Entry] = []
+        for entry, claim in zip(entries, claims, strict=True):
+            entry.claim = claim
+            entry.ticket = ticket
+            start_span(entry, self._channel)
+            if claim.state in _OURS:
+                to_send.append(entry)
+            else:
+                entry.at = now
+                self._recorder.add(entry)
+        self._calls[ticket] = (self._clock.monotonic(), to_send)
+        try:
+            if to_send:
+                await self._send(to_send)
+            await ticket.done
+        finally:
+            del self._calls[ticket]
+
+    async def _send(self, entries: Sequence[Entry]) -> None:
+        if self._choose is None:
+            await self._send_by(self._first, entries)
+            return
+        chosen: dict[str, tuple[Provider, list[Entry]]] = {}
+        for entry in entries:
+            provider = self._chosen(entry.job)
+            chosen.setdefault(provider.name, (provider, []))[1].append(entry)
+        await asyncio.gather(
+            *(self._send_by(provider, theirs) for provider, theirs in chosen.values())
+        )
+
+    def _chosen(self, job: DeliveryJob) -> Provider:
+        assert self._choose is not None
+        try:
+            return self._choose(job)
+        except Exception:  # a bug of the service must not stop its channel
+            _log.exception("no provider was chosen", extra={"channel": self._channel})
+            return self._first
+
+    async def _send_by(self, provider: Provider, entries: Sequence[Entry]) -> None:
+        name = provider.name
+        health = self.health[name]
+        add = self._recorder.add
+        clock_now = self._clock.now
+        started = clock_now()
+        waiting = {entry.job.delivery_id: entry for entry in entries}
+
+        def settle(job: DeliveryJob, outcome: Outcome) -> None:
+            entry = waiting.pop(job.delivery_id, None)
+            if entry is None:
+                return
+            entry.at = at = clock_now()
+            entry.provider = name
+            entry.outcome = outcome
+            entry.latency = latency = outcome.latency or _between(started, at)
+            health.record(outcome.kind, latency)
+            add(entry)
+
+        reason = "unsettled"
+        try:
+            await provider.send([entry.job for entry in entries], settle)
+        except Exception:  # against the contract: nobody knows what was sent
+            _log.exception("provider raised", extra={"provider": name})
+            reason = "provider_error"
+        for entry in list(waiting.values()):
+            settle(entry.job, Outcome.unknown(reason))
+
+
+def _is_expired(job: DeliveryJob, now: float) -> bool:
+    if not job.HasField("expires_time"):
+        return False
+    expires = job.expires_time
+    return expires.seconds + expires.nanos / 1e9 <= now
+
+
+def _between(start: datetime, end: datetime) -> timedelta:
+    return max(end - start, timedelta(0))

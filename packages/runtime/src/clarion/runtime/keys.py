@@ -1,0 +1,30 @@
+"""Every Valkey key that more than one service touches.
+
+The tenant is in braces, so that a cluster keeps one tenant's keys of a pipeline or a
+script on one node.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+
+def claim_key(tenant: str, delivery_id: str) -> str:
+    """The claim of a delivery: a lease while it is being sent, then its end."""
+    return f"claim:{{{tenant}}}:{delivery_id}"
+
+
+def cancelled_key(tenant: str, notification_id: str) -> str:
+    """Set while a cancelled notification may still have deliveries under way."""
+    return f"cancelled:{{{tenant}}}:{notification_id}"
+
+
+def suppressed_key(tenant: str, channel: str, address: str) -> str:
+    """Set while nothing may be sent to an address; the address itself is not stored."""
+    digest = blake2b(address.encode(), digest_size=16).hexdigest()
+    return f"suppressed:{{{tenant}}}:{channel}:{digest}"
+
+
+def idempotency_key(tenant: str, notification_id: str) -> str:
+    """The digest of the body that an idempotency key was used with."""
+    return f"idempotency:{{{tenant}}}:{notification_id}"

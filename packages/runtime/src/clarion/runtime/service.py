@@ -1,0 +1,219 @@
+"""One way to start a service: settings, wiring, server, consumers, signals, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from datetime import timedelta
+from time import monotonic
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import grpc
+
+from clarion.runtime.channel import MeshChannel, open_channel
+from clarion.runtime.credentials import ApiKeys
+from clarion.runtime.errors import PreconditionError
+from clarion.runtime.health import Health
+from clarion.runtime.server import AddToServer, GrpcServer
+from clarion.runtime.settings import RuntimeSettings
+from clarion.runtime.supervise import Supervisor
+
+if TYPE_CHECKING:
+    from psycopg_pool import AsyncConnectionPool
+    from redis.asyncio import Redis
+
+    from clarion.runtime.jetstream import Consumer, Streams
+
+logger = logging.getLogger(__name__)
+
+S = TypeVar("S")
+Build = Callable[["Service", S], Awaitable[None]]
+
+# One resource that does not close must not keep the others from being closed.
+_CLOSE_SECONDS = 5.0
+
+
+def run(name: str, settings: type[S], build: Build[S]) -> None:
+    """The console entry point of the service ``clarion.<name>``; exits the process.
+
+    ``--check`` validates the settings and ends; ``migrate`` applies the service's SQL
+    migrations and ends. The exit code is 0 after a signal, 2 for wrong settings and 1
+    when something the service runs on has died.
+    """
+    from clarion.runtime.entry import main
+
+    main(name, settings, build)
+
+
+class Service:
+    """What a service's ``build`` wires itself into.
+
+    Everything that is added here is started, watched and stopped in the right order by
+    ``start`` and ``stop``.
+    """
+
+    def __init__(self, name: str, settings: RuntimeSettings) -> None:
+        """Needs a running loop. ConfigError when the keys file cannot be used."""
+        self.name = name
+        self.settings = settings
+        self.health = Health()
+        self.stopping = asyncio.Event()
+        """Set when the service begins to stop: endless responses should end then."""
+        self._server = GrpcServer(
+            settings.listen, ApiKeys(settings.api_keys_file), self.health
+        )
+        self._supervisor = Supervisor()
+        self._channels: dict[str, MeshChannel] = {}
+        self._consumers: list[Consumer] = []
+        self._tasks: list[tuple[str, Callable[[], Coroutine[Any, Any, None]]]] = []
+        self._closers: list[Callable[[], Awaitable[None]]] = []
+        self._streams: Streams | None = None
+        self._redis: Redis | None = None
+        self._postgres: AsyncConnectionPool | None = None
+
+    @property
+    def port(self) -> int:
+        """The port of the gRPC server; 0 until it has started."""
+        return self._server.port
+
+    @property
+    def streams(self) -> Streams:
+        """The connection to JetStream; PreconditionError before connect_streams."""
+        if self._streams is None:
+            raise PreconditionError("await service.connect_streams() first")
+        return self._streams
+
+    async def connect_streams(self) -> Streams:
+        """Connects to NATS, once; waits for a server that is not there yet."""
+        if self._streams is None:
+            from clarion.runtime.jetstream import Streams
+
+            url = self.settings.url("nats")
+            streams = await Streams.connect(url, name=f"clarion-{self.name}")
+            self._streams = streams
+
+            async def until_lost() -> None:
+                reason = await asyncio.shield(streams.lost)
+                raise ConnectionError(f"NATS closed the connection: {reason}")
+
+            self.add_task("nats-connection", until_lost)
+            self.depends_on("nats", streams.check)
+            self.on_close(streams.close)
+        return self._streams
+
+    async def redis(self) -> Redis:
+        """The Redis client, one for the service; connects on first use."""
+        if self._redis is None:
+            from clarion.runtime.valkey import open_client
+
+            client = open_client(self.settings.url("redis"))
+            self._redis = client
+
+            async def check() -> None:
+                await client.ping()
+
+            self.depends_on("redis", check)
+            self.on_close(client.aclose)
+        return self._redis
+
+    async def postgres(self) -> AsyncConnectionPool:
+        """The pool, one for the service; connects in the background."""
+        if self._postgres is None:
+            from clarion.runtime.postgres import check_pool, open_pool
+
+            pool = await open_pool(self.settings.url("postgres"), self.name)
+            self._postgres = pool
+            self.depends_on("postgres", lambda: check_pool(pool))
+            self.on_close(pool.close)
+        return self._postgres
+
+    def channel(self, neighbour: str) -> grpc.aio.Channel:
+        """The channel to a neighbour, one for each; ConfigError without a target.
+
+        Calls on it carry credential, tenant, trace and what is left of the deadline,
+        and raise the errors of clarion.runtime.errors.
+        """
+        if neighbour not in self._channels:
+            channel = open_channel(
+                self.settings.target(neighbour), key=self.settings.service_key
+            )
+            self._channels[neighbour] = channel
+            self.on_close(channel.close)
+        return self._channels[neighbour]
+
+    def add_servicer(
+        self, add_to_server: AddToServer, servicer: object, *service_names: str
+    ) -> None:
+        """Serves a servicer; the names of its services are found by themselves."""
+        self._server.add(add_to_server, servicer, *service_names)
+
+    def add_consumer(self, consumer: Consumer) -> None:
+        """Runs a consumer: started after the server, stopped before it."""
+        self._consumers.append(consumer)
+
+    def add_task(self, name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Runs a task until the service stops; if it ends before, the service does."""
+        self._tasks.append((name, run))
+
+    def depends_on(self, name: str, check: Callable[[], Awaitable[None]]) -> None:
+        """Makes readiness depend on a check that raises while something is down."""
+        self.health.depends_on(name, check)
+
+    def on_close(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Closes something at the end, in reverse order of the calls."""
+        self._closers.append(close)
+
+    async def start(self) -> None:
+        """Starts the server, then consumers and tasks, then readiness."""
+        await self._server.start()
+        for name, task in self._tasks:
+            self._supervisor.start(name, task)
+        for consumer in self._consumers:
+            await consumer.start()
+            self._supervisor.start(f"consumer {consumer.name}", consumer.wait)
+        self._supervisor.start("health", self.health.poll)
+        logger.info(
+            "service started",
+            extra={"port": self.port, "services": self._server.services},
+        )
+
+    async def failed(self) -> str:
+        """Waits until a supervised task dies; its name."""
+        return await self._supervisor.failed()
+
+    async def stop(self) -> None:
+        """Stops in order: NOT_SERVING, consumers, server, tasks, resources.
+
+        Work under way has ``settings.drain`` to finish, consumers and RPCs together.
+        """
+        started = monotonic()
+        drain = self.settings.drain.total_seconds()
+        self.stopping.set()
+        await self.health.stop()
+        self._supervisor.release()
+        await asyncio.gather(
+            *(self._stop_consumer(consumer) for consumer in self._consumers)
+        )
+        await self._server.stop(max(0.0, drain - (monotonic() - started)))
+        await self._supervisor.stop()
+        for close in reversed(self._closers):
+            try:
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await close()
+            except Exception:
+                logger.warning("close failed", exc_info=True)
+        logger.info(
+            "service stopped", extra={"seconds": round(monotonic() - started, 2)}
+        )
+
+    async def _stop_consumer(self, consumer: Consumer) -> None:
+        limit: timedelta = self.settings.drain
+        try:
+            await consumer.stop(limit)
+        except Exception:
+            logger.warning(
+                "consumer stop failed",
+                extra={"consumer": consumer.name},
+                exc_info=True,
+            )

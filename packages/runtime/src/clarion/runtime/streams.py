@@ -1,0 +1,210 @@
+"""Every stream, subject and durable of the mesh: the one table (docs/streams.md).
+
+Accepted notifications wait in INTAKE and jobs of the channels in WORK: with one queue
+for both, a queue full of accepted ones could never be worked off, for that takes room
+for their jobs.
+
+Subjects are built by the functions here and nowhere else; ``declare_streams`` makes
+the server agree with the table.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+LANES = ("high", "medium", "low")
+CHANNELS = ("push", "email", "sms", "in_app")
+INTAKE = "intake"
+STAGES = (INTAKE, *CHANNELS)
+
+SCHED = "SCHED"
+INTAKE_QUEUE = "INTAKE"
+WORK = "WORK"
+EVENTS = "EVENTS"
+DLQ = "DLQ"
+ADV = "ADV"
+
+TRACKING_DURABLE = "tracking"
+ADVISORY_DURABLE = "dead-letters"
+
+DEFAULT_WORK_MAX_BYTES = 4 * 1024**3
+"""For both queues together; each has half."""
+ACK_WAIT = timedelta(seconds=30)
+FIRED_TTL = timedelta(hours=24)
+"""How long a fired schedule stays in SCHED for WORK to fetch: the longest that WORK
+may be full before what was scheduled is lost."""
+
+_MAX_DELIVERIES = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES"
+_SAFE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSpec:
+    """One stream. Unset limits are unlimited."""
+
+    name: str
+    subjects: tuple[str, ...]
+    description: str
+    retention: Literal["limits", "workqueue"] = "limits"
+    discard: Literal["old", "new"] = "old"
+    max_age: timedelta = timedelta(0)
+    max_bytes: int = -1
+    duplicate_window: timedelta = timedelta(minutes=10)
+    """Longer than any publisher retries; ids cost 0.23 kB each while it lasts."""
+    schedules: bool = False
+    fed_stages: tuple[str, ...] = ()
+    """The stages whose due messages it takes over from SCHED."""
+
+
+@dataclass(frozen=True, slots=True)
+class DurableSpec:
+    """One durable pull consumer with explicit acks."""
+
+    name: str
+    stream: str
+    filter_subject: str
+    ack_wait: timedelta = ACK_WAIT
+    max_deliver: int = 20
+    """Handlers dead-letter earlier; this one catches what kills its worker."""
+    max_ack_pending: int = 10_000
+    """Above workers x prefetch, because delayed naks count as well."""
+
+
+def subject_token(text: str) -> str:
+    """Any text as one subject token: other than ``A-Za-z0-9_-`` becomes ``=XX``.
+
+    Different texts give different tokens.
+    """
+    if _SAFE.fullmatch(text):
+        return text
+    if not text:
+        raise ValueError("a subject token cannot be empty")
+    return "".join(
+        chr(byte) if _SAFE.fullmatch(chr(byte)) else f"={byte:02X}"
+        for byte in text.encode()
+    )
+
+
+def work_subject(stage: str, lane: str) -> str:
+    """Where work of a stage is published."""
+    return f"work.{_stage(stage)}.{_lane(lane)}"
+
+
+def due_subject(stage: str, lane: str) -> str:
+    """The target of a schedule; what fires there appears on ``work_subject``."""
+    return f"due.{_stage(stage)}.{_lane(lane)}"
+
+
+def later_subject(kind: str, tenant: str, id: str) -> str:
+    """The identity of one schedule; ``*`` as id means all of the tenant (cancel)."""
+    last = id if id == "*" else subject_token(id)
+    return f"later.{subject_token(kind)}.{subject_token(tenant)}.{last}"
+
+
+def events_subject(service: str) -> str:
+    """Where a service publishes what happened."""
+    return f"events.{subject_token(service)}"
+
+
+def dead_letter_subject(stage: str, lane: str) -> str:
+    """Where dead letters go; an event has stage ``events`` and its service as lane."""
+    return f"dlq.{subject_token(stage)}.{subject_token(lane)}"
+
+
+def stream_of(stage: str) -> str:
+    """The queue of a stage."""
+    return INTAKE_QUEUE if _stage(stage) == INTAKE else WORK
+
+
+def durable_name(stage: str, lane: str) -> str:
+    """The durable on ``stream_of(stage)`` that the stage's workers share."""
+    return f"{_stage(stage)}-{_lane(lane)}"
+
+
+def stage_and_lane(subject: str) -> tuple[str, str]:
+    """The origin of a message by its subject; ``unknown`` for what is missing."""
+    tokens = subject.split(".")
+    if tokens[0] == "events" and len(tokens) > 1:
+        return "events", tokens[1]
+    if tokens[0] in ("work", "due") and len(tokens) == 3:
+        return tokens[1], tokens[2]
+    return "unknown", "unknown"
+
+
+def streams(*, work_max_bytes: int = DEFAULT_WORK_MAX_BYTES) -> tuple[StreamSpec, ...]:
+    """The streams, in the order in which they can be made."""
+    return (
+        StreamSpec(
+            SCHED,
+            ("later.>", "due.>"),
+            "What is due later, one subject each, and what has fired",
+            schedules=True,
+        ),
+        _queue(WORK, CHANNELS, "Jobs of the channels", work_max_bytes // 2),
+        _queue(INTAKE_QUEUE, (INTAKE,), "What was accepted", work_max_bytes // 2),
+        StreamSpec(
+            EVENTS,
+            ("events.>",),
+            "What happened, for tracking",
+            max_age=timedelta(days=7),
+        ),
+        StreamSpec(
+            DLQ,
+            ("dlq.>",),
+            "Dead letters, until redriven",
+            max_age=timedelta(days=14),
+            duplicate_window=timedelta(hours=1),
+        ),
+        StreamSpec(
+            ADV,
+            tuple(
+                f"{_MAX_DELIVERIES}.{name}.>" for name in (INTAKE_QUEUE, WORK, EVENTS)
+            ),
+            "Advisories about messages that were delivered too often",
+            max_age=timedelta(days=7),
+        ),
+    )
+
+
+def durables() -> tuple[DurableSpec, ...]:
+    """Every durable consumer."""
+    return (
+        *(
+            DurableSpec(
+                durable_name(stage, lane), stream_of(stage), work_subject(stage, lane)
+            )
+            for stage in STAGES
+            for lane in LANES
+        ),
+        DurableSpec(TRACKING_DURABLE, EVENTS, "events.>"),
+        DurableSpec(ADVISORY_DURABLE, ADV, f"{_MAX_DELIVERIES}.>", max_deliver=-1),
+    )
+
+
+def _queue(
+    name: str, stages: tuple[str, ...], description: str, max_bytes: int
+) -> StreamSpec:
+    return StreamSpec(
+        name,
+        tuple(f"work.{stage}.>" for stage in stages),
+        f"{description}; refuses when full",
+        retention="workqueue",
+        discard="new",
+        max_bytes=max_bytes,
+        fed_stages=stages,
+    )
+
+
+def _stage(stage: str) -> str:
+    if stage not in STAGES:
+        raise ValueError(f"no stage {stage!r}: one of {', '.join(STAGES)}")
+    return stage
+
+
+def _lane(lane: str) -> str:
+    if lane not in LANES:
+        raise ValueError(f"no lane {lane!r}: one of {', '.join(LANES)}")
+    return lane

@@ -1,0 +1,192 @@
+"""Real NATS and Valkey, and workers of the push channel on them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import itertools
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from clarion.api.event.v1 import notification_event_pb2 as event_pb
+from clarion.api.event.v1.work_pb2 import DeliveryChunk, DeliveryJob
+from clarion.client.embedded.servers import NatsServer, ValkeyServer
+from clarion.runtime.clock import SystemClock
+from clarion.runtime.delivery.attempts import RetryPolicy
+from clarion.runtime.delivery.claims import Claims
+from clarion.runtime.delivery.follow_ups import FollowUps
+from clarion.runtime.delivery.in_memory import ScriptedProvider
+from clarion.runtime.delivery.recorder import Recorder
+from clarion.runtime.delivery.worker import DeliveryWorker
+from clarion.runtime.jetstream import (
+    Consumer,
+    GroupPublisher,
+    Streams,
+    declare_streams,
+)
+from clarion.runtime.valkey import open_client
+
+LEASE = timedelta(seconds=1)
+QUICK = RetryPolicy(waits=(timedelta(0), timedelta(0)))
+
+_numbers = itertools.count(1)
+
+
+@dataclass
+class Mesh:
+    """The servers, and workers that were started on them."""
+
+    streams: Streams
+    redis: Redis
+    stack: AsyncExitStack
+    told: list[Any] = field(default_factory=list)
+
+    def claims(self, lease: timedelta = LEASE) -> Claims:
+        return Claims(self.redis, lease=lease)
+
+    async def worker(
+        self,
+        provider: ScriptedProvider,
+        *,
+        policy: RetryPolicy = QUICK,
+        lease: timedelta = LEASE,
+        on_failed: Any = None,
+        durable: str = "push-high",
+    ) -> Consumer:
+        clock = SystemClock()
+        streams = self.streams
+        sink: GroupPublisher[bytes] = GroupPublisher(
+            streams.publisher, "events.push", b"".join
+        )
+        follow_ups = on_failed and FollowUps(
+            "push",
+            on_failed,
+            streams.scheduler,
+            streams.dead_letters,
+            clock,
+            first_wait=timedelta(milliseconds=50),
+        )
+        claims = self.claims(lease)
+        recorder = Recorder(
+            "push",
+            marks=claims,
+            event_sink=sink,
+            scheduler=streams.scheduler,
+            letters=streams.dead_letters,
+            policy=policy,
+            clock=clock,
+            follow_ups=follow_ups,
+        )
+        worker = DeliveryWorker(
+            "push",
+            [provider],
+            claims=claims,
+            recorder=recorder,
+            clock=clock,
+            follow_ups=follow_ups,
+            lease=lease,
+        )
+        consumer = Consumer(
+            streams, stream="WORK", durable=durable, handle=worker.handler("high")
+        )
+        await consumer.start()
+        self.stack.push_async_callback(recorder.close, timedelta(0))
+        self.stack.push_async_callback(consumer.stop, timedelta(0))
+        return consumer
+
+    async def publish(self, *jobs: DeliveryJob) -> None:
+        body = DeliveryChunk(jobs=jobs).SerializeToString()
+        await self.streams.publisher.publish(
+            "work.push.high", body, message_id=f"test-{next(_numbers)}"
+        )
+
+    async def events(self) -> list[event_pb.NotificationEvent]:
+        """Every event so far, each id once."""
+        found: dict[str, event_pb.NotificationEvent] = {}
+        last = await self._last("EVENTS")
+        for sequence in range(1, last + 1):
+            message = await self._read("EVENTS", sequence)
+            for event in event_pb.EventChunk.FromString(message).events:
+                found.setdefault(event.event_id, event)
+        return list(found.values())
+
+    async def kinds(self) -> list[str]:
+        """The kinds of the events, oldest first."""
+        return [
+            event_pb.EventKind.Name(event.kind).removeprefix("EVENT_KIND_")
+            for event in await self.events()
+        ]
+
+    async def until(self, *kinds: str, timeout: float = 15.0) -> list[str]:
+        """Waits for events of these kinds (each so often) and an empty queue."""
+        seen: list[str] = []
+
+        async def look() -> bool:
+            seen[:] = await self.kinds()
+            return all(seen.count(k) >= kinds.count(k) for k in kinds) and not (
+                await self.pending("WORK")
+            )
+
+        await _wait_for(look, timeout)
+        return seen
+
+    async def pending(self, stream: str) -> int:
+        answer = await self.streams.js.request(f"STREAM.INFO.{stream}")
+        return int(answer["state"]["messages"])
+
+    async def _last(self, stream: str) -> int:
+        answer = await self.streams.js.request(f"STREAM.INFO.{stream}")
+        return int(answer["state"]["last_seq"])
+
+    async def _read(self, stream: str, sequence: int) -> bytes:
+        answer = await self.streams.js.request(
+            f"STREAM.MSG.GET.{stream}", {"seq": sequence}
+        )
+        return base64.b64decode(answer["message"].get("data", ""))
+
+
+async def _wait_for(condition: Callable[[], Any], timeout: float = 15.0) -> None:
+    async with asyncio.timeout(timeout):
+        while not await condition():
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+def wait_for() -> Any:
+    """As wait_until, for a condition that has to be awaited."""
+    return _wait_for
+
+
+@pytest.fixture
+async def valkey(tmp_path: Path) -> AsyncIterator[ValkeyServer]:
+    async with ValkeyServer(tmp_path / "valkey") as server:
+        yield server
+
+
+@pytest.fixture
+async def redis(valkey: ValkeyServer) -> AsyncIterator[Redis]:
+    client = open_client(valkey.url)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+async def nats(tmp_path: Path) -> AsyncIterator[NatsServer]:
+    async with NatsServer(tmp_path / "nats") as server:
+        yield server
+
+
+@pytest.fixture
+async def mesh(nats: NatsServer, redis: Redis) -> AsyncIterator[Mesh]:
+    streams = await Streams.connect(nats.url)
+    await declare_streams(streams.js, 1)
+    async with AsyncExitStack() as stack:
+        yield Mesh(streams, redis, stack)
+    await streams.close()

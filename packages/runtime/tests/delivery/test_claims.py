@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from clarion.api.event.v1.work_pb2 import DeliveryJob
+from clarion.client.embedded.servers import ValkeyServer
+from clarion.runtime.delivery.claims import Ask, Claims, ClaimState, Mark
+from clarion.runtime.delivery.in_memory import make_job
+from clarion.runtime.errors import UnavailableError
+from clarion.runtime.keys import cancelled_key, claim_key, suppressed_key
+
+pytestmark = pytest.mark.integration
+
+LONG = timedelta(seconds=30)
+SHORT = timedelta(milliseconds=50)
+
+
+def asks(owner: str, *jobs: DeliveryJob, expired: bool = False) -> list[Ask]:
+    return [Ask(job, owner, expired) for job in jobs]
+
+
+async def states(claims: Claims, *args: Ask) -> list[ClaimState]:
+    return [claim.state for claim in await claims.claim(args)]
+
+
+@pytest.fixture
+def claims(redis: Redis) -> Claims:
+    return Claims(redis, lease=LONG)
+
+
+async def test_of_concurrent_claimers_exactly_one_wins(claims: Claims) -> None:
+    jobs = [make_job() for _ in range(50)]
+    found = await asyncio.gather(
+        *(claims.claim(asks(f"w{n}", *jobs)) for n in range(8))
+    )
+    for place in range(len(jobs)):
+        got = [answer[place].state for answer in found]
+        assert got.count(ClaimState.CLAIMED) == 1
+        assert got.count(ClaimState.LEASED) == 7
+
+
+async def test_a_repeated_call_finds_its_own_lease(claims: Claims) -> None:
+    job = make_job()
+    for _ in range(2):
+        assert await states(claims, *asks("w1", job)) == [ClaimState.CLAIMED]
+
+
+async def test_a_lease_says_how_long_it_lasts(claims: Claims) -> None:
+    job = make_job()
+    await claims.claim(asks("w1", job))
+    [claim] = await claims.claim(asks("w2", job))
+    assert claim.state is ClaimState.LEASED
+    assert timedelta(seconds=25) < claim.lease_left <= LONG
+
+
+async def test_a_lease_that_ran_out_is_taken_over_and_said_so(
+    redis: Redis, wait_for: Any
+) -> None:
+    claims = Claims(redis, lease=SHORT)
+    job = make_job()
+    await claims.claim(asks("w1", job))
+    seen = []
+
+    async def taken() -> bool:
+        seen.extend(await states(claims, *asks("w2", job)))
+        return seen[-1] is not ClaimState.LEASED
+
+    await wait_for(taken)
+    assert seen[-1] is ClaimState.TAKEN_OVER
+
+
+async def test_a_renewed_lease_lasts_from_now_on(redis: Redis) -> None:
+    job = make_job()
+    await Claims(redis, lease=timedelta(seconds=2)).claim(asks("w1", job))
+    longer = Claims(redis, lease=LONG)
+    assert await longer.renew([(job, "w1")]) == 1
+    [claim] = await longer.claim(asks("w2", job))
+    assert claim.lease_left > timedelta(seconds=20)
+
+
+async def test_only_the_owner_renews(claims: Claims) -> None:
+    job = make_job()
+    await claims.claim(asks("w1", job))
+    assert await claims.renew([(job, "w2"), (make_job(), "w1")]) == 0
+
+
+async def test_a_done_delivery_tells_how_it_ended(claims: Claims) -> None:
+    job = make_job()
+    await claims.claim(asks("w1", job))
+    await claims.settle([Mark.done(job, "w1", b"sent \x1f\xff")])
+    [claim] = await claims.claim(asks("w2", job))
+    assert (claim.state, claim.outcome) == (ClaimState.DONE, b"sent \x1f\xff")
+
+
+async def test_done_marks_end_with_their_time_to_live(
+    claims: Claims, redis: Redis
+) -> None:
+    job = make_job()
+    await claims.settle([Mark.done(job, "w1", b"x")])
+    left = await redis.ttl(claim_key("demo", job.delivery_id))
+    assert 86_000 < left <= 86_400
+
+
+async def test_a_job_older_than_the_attempt_waited_for_is_a_copy(
+    claims: Claims,
+) -> None:
+    job = make_job()
+    await claims.claim(asks("w1", job))
+    await claims.settle([Mark.waiting(job, "w1", 2)])
+    assert await states(claims, *asks("w2", job)) == [ClaimState.WAITING]
+    job.attempt = 2
+    assert await states(claims, *asks("w2", job)) == [ClaimState.CLAIMED]
+
+
+async def test_a_late_worker_does_not_undo_what_another_did(claims: Claims) -> None:
+    job = make_job()
+    await claims.claim(asks("w2", job))
+    await claims.settle([Mark.done(job, "w2", b"x")])
+    await claims.settle([Mark.waiting(job, "w1", 2)])
+    assert await states(claims, *asks("w3", job)) == [ClaimState.DONE]
+
+
+async def test_what_came_in_since_stops_a_delivery(
+    claims: Claims, redis: Redis
+) -> None:
+    jobs = cancelled, suppressed, plain = make_job(), make_job(), make_job()
+    await redis.set(cancelled_key("demo", cancelled.notification_id), 1)
+    key = suppressed_key("demo", "push", suppressed.target.address)
+    await redis.set(key, 1)
+    assert await states(claims, *asks("w1", *jobs)) == [
+        ClaimState.CANCELLED,
+        ClaimState.SUPPRESSED,
+        ClaimState.CLAIMED,
+    ]
+    assert not await redis.exists(claim_key("demo", cancelled.delivery_id))
+    assert await redis.exists(claim_key("demo", plain.delivery_id))
+
+
+async def test_what_is_done_is_done_even_if_cancelled_or_expired_since(
+    claims: Claims, redis: Redis
+) -> None:
+    job = make_job()
+    await claims.settle([Mark.done(job, "w1", b"x")])
+    await redis.set(cancelled_key("demo", job.notification_id), 1)
+    assert await states(claims, *asks("w2", job, expired=True)) == [ClaimState.DONE]
+
+
+async def test_an_expired_job_is_not_leased(claims: Claims, redis: Redis) -> None:
+    job = make_job()
+    assert await states(claims, *asks("w1", job, expired=True)) == [ClaimState.EXPIRED]
+    assert not await redis.exists(claim_key("demo", job.delivery_id))
+
+
+async def test_answers_keep_the_order_of_mixed_tenants_and_long_chunks(
+    claims: Claims,
+) -> None:
+    jobs = [make_job(tenant_id=f"t{n % 3}") for n in range(1700)]
+    await claims.settle([Mark.done(job, "w0", b"x") for job in jobs[::7]])
+    found = await states(claims, *asks("w1", *jobs))
+    for place, state in enumerate(found):
+        assert state is (ClaimState.CLAIMED if place % 7 else ClaimState.DONE)
+
+
+async def test_a_killed_server_is_unavailable_and_then_knows_the_claims(
+    valkey: ValkeyServer, claims: Claims, wait_for: Any
+) -> None:
+    job = make_job()
+    await claims.settle([Mark.done(job, "w1", b"x")])
+
+    async def on_disk() -> bool:
+        info = await claims._redis.info("persistence")
+        return bool(info["aof_pending_bio_fsync"] == 0)
+
+    await wait_for(on_disk)
+    await valkey.kill()
+    with pytest.raises(UnavailableError):
+        await claims.claim(asks("w2", job))
+    await valkey.start()
+    assert await states(claims, *asks("w2", job)) == [ClaimState.DONE]

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from inspect import ismodule
+
+import pytest
+
+from clarion.runtime import jetstream
+from clarion.runtime import streams as table
+from clarion.runtime.jetstream import Streams, declare_streams
+
+TOKENS = [
+    ("abc-DEF_09", "abc-DEF_09"),
+    ("a.b", "a=2Eb"),
+    ("*", "=2A"),
+    (">", "=3E"),
+    ("a b@c", "a=20b=40c"),
+    ("ü", "=C3=BC"),
+    ("=2E", "=3D2E"),
+]
+
+
+@pytest.mark.parametrize(("text", "token"), TOKENS)
+def test_any_text_becomes_one_token(text, token):
+    assert table.subject_token(text) == token
+
+
+def test_an_empty_token_is_refused():
+    with pytest.raises(ValueError, match="empty"):
+        table.subject_token("")
+
+
+@pytest.mark.parametrize("make", [table.work_subject, table.due_subject])
+def test_unknown_stages_and_lanes_are_refused(make):
+    with pytest.raises(ValueError, match="no stage"):
+        make("fax", "high")
+    with pytest.raises(ValueError, match="no lane"):
+        make("push", "urgent")
+
+
+def test_the_origin_of_a_message_is_in_its_subject():
+    assert table.stage_and_lane(table.work_subject("in_app", "low")) == (
+        "in_app",
+        "low",
+    )
+    assert table.stage_and_lane(table.due_subject("intake", "high")) == (
+        "intake",
+        "high",
+    )
+    assert table.stage_and_lane(table.events_subject("router")) == ("events", "router")
+    assert table.stage_and_lane("else") == ("unknown", "unknown")
+
+
+def test_every_work_subject_has_one_durable_on_the_queue_of_its_stage():
+    queues = {
+        durable.filter_subject: durable.stream
+        for durable in table.durables()
+        if durable.filter_subject.startswith("work.")
+    }
+
+    assert queues == {
+        table.work_subject(stage, lane): table.stream_of(stage)
+        for stage in table.STAGES
+        for lane in table.LANES
+    }
+
+
+def test_the_public_names_are_those_imported():
+    public = {
+        name
+        for name, value in vars(jetstream).items()
+        if not name.startswith("_") and name != "annotations" and not ismodule(value)
+    }
+
+    assert public == set(jetstream.__all__)
+
+
+@pytest.mark.integration
+async def test_declaring_again_changes_limits_and_keeps_messages(streams, pending):
+    await streams.publisher.publish("work.push.high", b"x", message_id="a")
+    await declare_streams(streams.js, 1, work_max_bytes=123_456)
+    await asyncio.gather(*(declare_streams(streams.js, 1) for _ in range(3)))
+    info = await streams.js.request("STREAM.INFO.WORK")
+
+    assert info["config"]["max_bytes"] == table.DEFAULT_WORK_MAX_BYTES // 2
+    assert await pending() == 1
+
+
+@pytest.mark.integration
+async def test_the_set_up_job_declares_everything(nats):
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-W",
+        "error",
+        "-m",
+        "clarion.runtime.jetstream.declare",
+        env={
+            **os.environ,
+            "CLARION_NATS_URL": nats.url,
+            "CLARION_WORK_MAX_BYTES": "1000000",
+        },
+    )
+    assert await asyncio.wait_for(process.wait(), 30) == 0
+
+    streams = await Streams.connect(nats.url)
+    work = await streams.js.request("STREAM.INFO.WORK")
+    names = await streams.js.request("CONSUMER.NAMES.WORK")
+    await streams.close()
+    assert work["config"]["max_bytes"] == 500_000
+    assert len(names["consumers"]) == 12
