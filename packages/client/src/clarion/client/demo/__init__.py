@@ -1,0 +1,1 @@
+"""The demonstration: sends real notifications through a local mesh and counts them."""

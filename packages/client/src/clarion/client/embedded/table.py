@@ -1,0 +1,227 @@
+"""The table of a local stack: every process with command, environment and needs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from clarion.client.embedded import binaries, edge, environment, health, ports
+from clarion.client.embedded.child import Command
+from clarion.client.embedded.credentials import Credentials
+from clarion.client.embedded.environment import SANDBOX_LISTENERS, SERVICES
+from clarion.client.embedded.processes import Process, Row, Step, Tier
+from clarion.client.embedded.servers import (
+    EnvoyServer,
+    NatsServer,
+    PostgresServer,
+    Server,
+    ValkeyServer,
+)
+
+# What a service needs before its first start: servers and steps. Those with a schema
+# need it migrated, which is added below.
+_NEEDS: Mapping[str, tuple[str, ...]] = {
+    "router": ("streams", "valkey"),
+    "templating": (),
+    "ratelimit": ("valkey",),
+    "push": ("streams", "valkey", "sandbox"),
+    "email": ("streams", "valkey", "sandbox"),
+    "sms": ("streams", "valkey", "sandbox"),
+    "inapp": ("streams", "valkey"),
+    "recipients": ("streams", "valkey"),
+    "tracking": ("streams", "valkey"),
+}
+_SCHEMAS = ("templating", "inapp", "recipients", "tracking")
+_OTLP_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+_DRAIN_SECONDS = 10
+# Longer than the drain: what stops in time is never killed.
+_SERVICE_STOP_SECONDS = _DRAIN_SECONDS + 5
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Which parts of the stack run."""
+
+    services: tuple[str, ...] = SERVICES
+    sandbox: bool = True
+    edge: bool = True
+    """Only where its template is found, too."""
+
+
+class Table:
+    """All rows of a stack on a data folder, and what follows from them."""
+
+    def __init__(
+        self,
+        data: Path,
+        extent: Extent,
+        ports_before: Mapping[str, int],
+        settings: Mapping[str, str],
+    ) -> None:
+        self._data = data
+        self._extent = extent
+        self._settings = settings
+        self._edge = edge.edge_folder() if extent.edge else None
+        self.ports = ports.choose(_port_names(), ports_before)
+        self.credentials = Credentials(data)
+        self._nats = NatsServer(
+            data / "nats",
+            port=self.ports["nats"],
+            monitor_port=self.ports["nats.monitor"],
+        )
+        self._postgres = PostgresServer(data / "postgres", port=self.ports["postgres"])
+        self._valkey = ValkeyServer(data / "valkey", port=self.ports["valkey"])
+
+    def rows(self) -> list[Row]:
+        """The table. Raises MissingProgramError for what is not installed."""
+        rows = [
+            _server_row(server) for server in (self._nats, self._postgres, self._valkey)
+        ]
+        steps = [Step("streams", self._declare_streams, needs=("nats",))]
+        if self._extent.sandbox:
+            rows.append(self._sandbox_row())
+        for name in self._extent.services:
+            rows.append(self._service_row(name))
+            if name in _SCHEMAS:
+                run = partial(_migrate, self._postgres, name)
+                steps.append(Step(f"schema {name}", run, needs=("postgres",)))
+        if self._edge is not None:
+            rows.append(_server_row(self._envoy(self._edge), Tier.EDGE))
+        for row in rows:
+            # Asked once now: what is missing is said before anything starts.
+            row.command()
+        return [*rows, *steps]
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """Where the parts that run are reached. They hold passwords."""
+        urls = {
+            "grpc": f"{ports.HOST}:{self.ports['router']}",
+            "nats": self._nats.url,
+            "nats_monitor": self._nats.monitor_url,
+            "valkey": self._valkey.url,
+            "postgres": self._postgres.url,
+        }
+        if self._edge is not None:
+            # The edge takes gRPC on the listener of the REST API.
+            urls["rest"] = self._public_url
+            urls["grpc"] = f"{ports.HOST}:{self.ports['envoy']}"
+            urls["envoy_admin"] = f"http://{ports.HOST}:{self.ports['envoy.admin']}"
+        if self._extent.sandbox:
+            urls["sandbox"] = f"http://{ports.HOST}:{self.ports['sandbox.control']}"
+        return urls
+
+    def environment(self, name: str) -> dict[str, str]:
+        """The CLARION_* variables of a service; complete once the sandbox is ready."""
+        sandbox: dict[str, str] = {}
+        with suppress(FileNotFoundError):
+            sandbox = environment.read_sandbox(self._sandbox_folder)
+        variables = environment.of_service(
+            name,
+            ports=self.ports,
+            servers={
+                "CLARION_NATS_URL": self._nats.url,
+                "CLARION_REDIS_URL": self._valkey.url,
+                "CLARION_POSTGRES_URL": self._postgres.url,
+            },
+            credentials=self.credentials,
+            public_url=self._public_url,
+            sandbox=sandbox,
+        )
+        variables["CLARION_DRAIN_SECONDS"] = str(_DRAIN_SECONDS)
+        return {**variables, **self._settings}
+
+    @property
+    def _public_url(self) -> str:
+        return f"http://{ports.HOST}:{self.ports['envoy']}"
+
+    @property
+    def _sandbox_folder(self) -> Path:
+        return self._data / "sandbox"
+
+    def _service_row(self, name: str) -> Process:
+        program = str(binaries.console_script(f"clarion-{name}"))
+        needs = _NEEDS[name]
+        if name in _SCHEMAS:
+            needs += (f"schema {name}",)
+        if not self._extent.sandbox:
+            needs = tuple(need for need in needs if need != "sandbox")
+        return Process(
+            name,
+            Tier.SERVICE,
+            lambda: Command((program,), dict(os.environ) | self.environment(name)),
+            partial(health.check_grpc, self.ports[name]),
+            needs=needs,
+            port=self.ports[name],
+            stop_seconds=_SERVICE_STOP_SECONDS,
+        )
+
+    def _sandbox_row(self) -> Process:
+        folder = self._sandbox_folder
+        program = str(binaries.console_script("clarion-sandbox"))
+        variables = environment.of_sandbox(folder, self.ports, self._public_url)
+
+        async def prepare() -> None:
+            # One that was killed leaves its sign of being ready behind.
+            (folder / "sandbox.json").unlink(missing_ok=True)
+
+        control = self.ports["sandbox.control"]
+        return Process(
+            "sandbox",
+            Tier.SANDBOX,
+            lambda: Command((program,), dict(os.environ) | variables),
+            partial(health.check_sandbox, folder, control),
+            port=control,
+            prepare=prepare,
+        )
+
+    def _envoy(self, folder: Path) -> EnvoyServer:
+        otlp_endpoint = {**os.environ, **self._settings}.get(_OTLP_ENDPOINT, "")
+        return EnvoyServer(
+            self._data / "envoy",
+            template=folder / edge.TEMPLATE,
+            values=edge.values(folder, self.ports, otlp_endpoint),
+            port=self.ports["envoy"],
+            admin_port=self.ports["envoy.admin"],
+        )
+
+    async def _declare_streams(self) -> None:
+        # In this process: another Python would take longer to start than this to run.
+        from clarion.runtime.jetstream import Streams, declare_streams
+
+        streams = await Streams.connect(self._nats.url, name="clarion-up")
+        try:
+            await declare_streams(streams.js, 1)
+        finally:
+            await streams.close()
+
+
+async def _migrate(postgres: PostgresServer, service: str) -> None:
+    from clarion.runtime.migrations import migrate, migrations_of
+
+    await asyncio.to_thread(migrate, postgres.url, service, migrations_of(service))
+
+
+def _server_row(server: Server, tier: Tier = Tier.SERVER) -> Process:
+    return Process(
+        server.name,
+        tier,
+        server.command,
+        server.check,
+        port=server.port,
+        prepare=server.prepare,
+        clean_up=server.clean_up,
+        stop_seconds=server.stop_seconds,
+    )
+
+
+def _port_names() -> Iterator[str]:
+    # Of all parts, also of those that do not run this time: a port once chosen stays.
+    yield from ("nats", "nats.monitor", "postgres", "valkey", "envoy", "envoy.admin")
+    yield from (f"sandbox.{listener}" for listener in SANDBOX_LISTENERS)
+    yield from SERVICES
