@@ -154,7 +154,7 @@ class Mesh:
 
 async def _wait_for(condition: Callable[[], Any], timeout: float = 15.0) -> None:
     async with asyncio.timeout(timeout):
-        while not await condition():
+        while not await condition():  # noqa: ASYNC110 - a server's state
             await asyncio.sleep(0.02)
 
 

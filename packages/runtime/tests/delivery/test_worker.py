@@ -182,7 +182,8 @@ async def test_duplicates_are_folded_wherever_they_stand(mesh: Any) -> None:
     await mesh.publish(job, job)
     await mesh.publish(job)
     await mesh.worker(provider)
-    kinds = await mesh.until("SENT", "FOLDED", "FOLDED")
+    # Copies that wait for the same lease are one schedule, so they fold once or twice.
+    kinds = await mesh.until("SENT", "FOLDED")
     assert (kinds.count("SENT"), len(provider.sent)) == (1, 1)
 
 
@@ -215,7 +216,7 @@ async def test_a_crash_after_the_provider_s_accept_doubles_and_is_told(
 
 
 async def test_a_crash_after_the_done_mark_folds_and_still_tells_sent(
-    mesh: Any, nats: NatsServer
+    mesh: Any, nats: NatsServer, wait_for: Any
 ) -> None:
     provider, second = ScriptedProvider(), ScriptedProvider()
     job = make_job()
@@ -232,8 +233,7 @@ async def test_a_crash_after_the_done_mark_folds_and_still_tells_sent(
         [claim] = await claims.claim([Ask(job, "looks", False)])
         return claim.state.name == "DONE"
 
-    while not await is_done():
-        await asyncio.sleep(0.02)
+    await wait_for(is_done)
     stopping = asyncio.create_task(abandoned.stop(timedelta(0)))
     await nats.start()
     await stopping

@@ -144,8 +144,8 @@ class Consumer:
             self._stopped.set()
             return
         pull, heartbeat = self._side_tasks
-        await _cancelled([pull])
         await self._pull.stop()
+        await _cancelled([pull])
         # First of all, so that other workers can go on with them.
         await self._holding.nak(self._taken(len(self._buffer)))
         if self._workers:
@@ -156,6 +156,7 @@ class Consumer:
                     extra={"consumer": self.name, "calls": len(late)},
                 )
                 await _cancelled(list(late))
+        self._holding.end()
         await _cancelled([heartbeat])
         await self._holding.nak(self._holding.unsettled())
         self._stopped.set()

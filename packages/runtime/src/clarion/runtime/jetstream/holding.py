@@ -30,6 +30,7 @@ class Holding:
         self._ack_wait = ack_wait.total_seconds()
         self._held: dict[tuple[int, int], Delivery] = {}
         self._done: dict[tuple[int, int], None] = {}
+        self._ended = False
 
     def __len__(self) -> int:
         return len(self._held)
@@ -78,9 +79,9 @@ class Holding:
         await self._send([d.reply for d in deliveries], payload)
 
     async def beat(self) -> None:
-        """Tells the server of what is held for long, until cancelled."""
+        """Tells the server of what is held for long, until ``end``."""
         loop = asyncio.get_running_loop()
-        while True:
+        while not self._ended:
             await asyncio.sleep(self._ack_wait / 6)
             if not self._streams.is_connected:
                 continue
@@ -90,6 +91,10 @@ class Holding:
             for delivery in due:
                 delivery.beaten_at = now
             await self._send([d.reply for d in due], b"+WPI")
+
+    def end(self) -> None:
+        """No more heartbeats. A flag, because nats-py swallows cancellations."""
+        self._ended = True
 
     def _remember(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:

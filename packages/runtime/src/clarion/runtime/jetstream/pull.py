@@ -57,9 +57,10 @@ class PullSubscription:
         self._subscription: Any = None
         self._inbox = ""
         self._forget: Callable[[], None] = lambda: None
+        self._stopped = False
 
     async def run(self) -> None:
-        """Pulls until cancelled."""
+        """Pulls until ``stop``."""
         loop = asyncio.get_running_loop()
         self._inbox = self._streams.nc.new_inbox()
         # The client drops what is above its limits; the demand is the limit here.
@@ -71,7 +72,7 @@ class PullSubscription:
         )
         self._forget = self._streams.on_reconnect(self._start_over)
         patience = 2.2 * _IDLE_HEARTBEAT.total_seconds()
-        while True:
+        while not self._stopped:
             self._wake.clear()
             pause = self._not_before - loop.time()
             if pause <= 0:
@@ -86,6 +87,8 @@ class PullSubscription:
 
     async def stop(self) -> None:
         """Ends the demand; what is under way has been received when it returns."""
+        self._stopped = True
+        self._wake.set()
         self._forget()
         if self._subscription is None or self._streams.nc.is_closed:
             return
@@ -108,7 +111,7 @@ class PullSubscription:
 
     async def _demand(self) -> None:
         wanted = self._wanted()
-        if wanted <= 0 or not self._streams.is_connected:
+        if wanted <= 0 or self._stopped or not self._streams.is_connected:
             return
         request = {
             "batch": wanted,

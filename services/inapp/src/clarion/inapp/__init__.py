@@ -1,0 +1,1 @@
+"""In-app: the inbox, list and live watch."""

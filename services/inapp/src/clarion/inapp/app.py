@@ -1,0 +1,45 @@
+"""The in-app channel's parts."""
+
+from __future__ import annotations
+
+from clarion.api.inapp.v1.inbox_service_pb2_grpc import (
+    add_InboxServiceServicer_to_server,
+)
+from clarion.inapp.inbox import Inbox
+from clarion.inapp.live import LiveChanges
+from clarion.inapp.provider import POLICY, InboxProvider
+from clarion.inapp.reading import CHANNEL, Marking
+from clarion.inapp.servicer import InboxServicer
+from clarion.inapp.settings import Settings
+from clarion.inapp.watching import Watches
+from clarion.runtime.clock import SystemClock
+from clarion.runtime.delivery import add_channel
+from clarion.runtime.jetstream import GroupPublisher
+from clarion.runtime.service import Service
+from clarion.runtime.streams import events_subject
+
+
+async def build(service: Service, settings: Settings) -> None:
+    """Wires the inbox, its watches and the delivery of the in_app channel."""
+    clock = SystemClock()
+    streams = await service.connect_streams()
+    inbox = Inbox(await service.postgres())
+    live = LiveChanges(streams)
+    await live.start()
+    events: GroupPublisher[bytes] = GroupPublisher(
+        streams.publisher, events_subject("inapp"), b"".join
+    )
+    service.on_close(events.close)
+    watches = Watches(
+        inbox,
+        live,
+        heartbeat=settings.heartbeat,
+        most=settings.most_watches,
+        stopping=service.stopping,
+    )
+    service.add_servicer(
+        add_InboxServiceServicer_to_server,
+        InboxServicer(inbox, Marking(inbox, live, events, clock), watches),
+    )
+    provider = InboxProvider(inbox, live, clock)
+    await add_channel(service, CHANNEL, [provider], policy=POLICY)

@@ -1,0 +1,122 @@
+"""Real PostgreSQL, NATS and Valkey; the whole service in the test's process."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from clarion.api.event.v1.work_pb2 import DeliveryJob
+from clarion.client.embedded.servers import (
+    NatsServer,
+    PostgresServer,
+    Server,
+    ValkeyServer,
+)
+from clarion.inapp.app import build
+from clarion.inapp.inbox import Inbox, Owner
+from clarion.inapp.settings import Settings
+from clarion.runtime.jetstream import Streams, declare_streams
+from clarion.runtime.migrations import migrate, migrations_of
+from clarion.runtime.postgres import open_pool
+from clarion.runtime.service import Service
+from clarion.runtime.settings import RuntimeSettings
+from clarion.runtime.testing import INTERNAL_KEY, GrpcHarness, write_keys
+
+
+def running(server: Server) -> Iterator[Server]:
+    asyncio.run(server.start())
+    yield server
+    asyncio.run(server.stop())
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    for server in running(PostgresServer(tmp_path_factory.mktemp("postgres"))):
+        migrate(server.url, "inapp", migrations_of("inapp"))
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    yield from running(ValkeyServer(tmp_path_factory.mktemp("valkey")))
+
+
+@pytest.fixture(scope="session")
+def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    async def declare(url: str) -> None:
+        streams = await Streams.connect(url, name="declare")
+        await declare_streams(streams.js, 1)
+        await streams.close()
+
+    for server in running(NatsServer(tmp_path_factory.mktemp("nats"))):
+        asyncio.run(declare(server.url))
+        yield server
+
+
+@pytest.fixture
+def owner() -> Owner:
+    return Owner(f"t-{uuid.uuid4().hex[:12]}", "ada")
+
+
+@pytest.fixture
+async def inbox(postgres: Server) -> AsyncIterator[Inbox]:
+    pool = await open_pool(postgres.url, "inapp")
+    yield Inbox(pool)
+    await pool.close()
+
+
+@pytest.fixture
+async def service(
+    postgres: Server, nats: Server, valkey: Server, tmp_path: Path
+) -> AsyncIterator[Service]:
+    settings = RuntimeSettings(
+        api_keys_file=write_keys(tmp_path / "keys.json"),
+        listen="127.0.0.1:0",
+        postgres_url=postgres.url,
+        nats_url=nats.url,
+        redis_url=valkey.url,
+    )
+    service = Service("inapp", settings)
+    await build(service, Settings())
+    await service.start()
+    yield service
+    await service.stop()
+
+
+@pytest.fixture
+def channel(service: Service, owner: Owner) -> grpc.aio.Channel:
+    return GrpcHarness(service.port, service.health).channel(INTERNAL_KEY, owner.tenant)
+
+
+Job = Callable[..., DeliveryJob]
+
+
+@pytest.fixture
+def job(owner: Owner) -> Job:
+    """Makes a delivery to the owner of the test."""
+
+    def make(title: str = "Hello", delivery_id: str = "") -> DeliveryJob:
+        made = DeliveryJob(
+            delivery_id=delivery_id or str(uuid.uuid4()),
+            notification_id=str(uuid.uuid4()),
+            tenant_id=owner.tenant,
+            user_id=owner.user_id,
+            channel="in_app",
+            priority="high",
+            type="comment_reply",
+            category="social",
+            attempt=1,
+        )
+        made.content.title = title
+        made.content.body = "World"
+        made.content.data.update({"items": 20, "amount": 99.99})
+        made.target.address = owner.user_id
+        made.accepted_time.GetCurrentTime()
+        return made
+
+    return make
