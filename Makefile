@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MEMBERS := $(patsubst %/pyproject.toml,%,$(wildcard packages/*/pyproject.toml services/*/pyproject.toml sandbox/pyproject.toml))
 STAMP := $(VENV)/.installed
+EXPORT := $(BIN)/uv export --quiet --no-emit-workspace --no-header
 N ?= 2000
 ONCE ?=
 
@@ -41,13 +42,16 @@ format: $(STAMP) ## Formats the code.
 	@$(BIN)/ruff format --quiet .
 
 proto: $(STAMP) ## Generates packages/contracts from proto/.
+	@$(BIN)/buf format -w proto
 	@$(BIN)/python tools/generate_contracts.py
+	@$(BIN)/python tools/generate_edge.py
 
-lock: ## Renews the lock files from the pyprojects.
+lock: $(STAMP) ## Renews the lock files from the pyprojects.
 	@$(BIN)/uv lock --quiet --upgrade
-	@$(BIN)/uv export --quiet --all-packages --all-extras --no-emit-workspace --no-header -o requirements/dev.lock
+	@$(EXPORT) --all-packages --all-extras -o requirements/dev.lock
+	@$(EXPORT) --no-dev $(foreach s,$(wildcard services/*),--package clarion-$(notdir $(s))) -o requirements/services.lock
 	@rm -f uv.lock
-	@echo "uv" | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header - -o requirements/bootstrap.lock
+	@printf 'uv\nuv-build\n' | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header - -o requirements/bootstrap.lock
 
 bench: $(STAMP) ## Runs the benchmarks.
 	@$(BIN)/clarion bench

@@ -1,0 +1,1 @@
+"""Rate limits: policies and exact rolling windows in Valkey."""

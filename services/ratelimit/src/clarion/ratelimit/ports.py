@@ -1,0 +1,61 @@
+"""What the rate limiter needs from storage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+from clarion.ratelimit.policy import PartialLimit, Policies
+from clarion.ratelimit.window import Limit, Usage, Verdict
+
+
+class Permit(NamedTuple):
+    """One permit: of whom and for what."""
+
+    request_id: str
+    user_id: str
+    category: str
+    limit: Limit = Limit(0, 0)
+    """The limit that it is judged by; of no meaning for a release."""
+
+
+class PermitStore(Protocol):
+    """Permits taken in the last seven days. Every method raises UnavailableError."""
+
+    async def acquire(
+        self, tenant: str, permits: Sequence[Permit], now: int
+    ) -> list[Verdict]:
+        """Judges permits in order and keeps those that are allowed.
+
+        A request id that holds a permit already is allowed again, whatever the limit
+        is now, and counts once. Nothing is kept of what is refused.
+        """
+        ...
+
+    async def release(self, tenant: str, permits: Sequence[Permit]) -> int:
+        """Gives permits back; how many of them had been taken. Safe to repeat."""
+        ...
+
+    async def usage(
+        self, tenant: str, user_id: str, categories: Iterable[str], now: int
+    ) -> dict[str, Usage]:
+        """What a person has used of these categories and of others used lately.
+
+        Others used by nobody of the tenant for seven days are not looked at.
+        """
+        ...
+
+
+class PolicyStore(Protocol):
+    """The limits that tenants have set. Every method raises UnavailableError."""
+
+    async def get(self, tenant: str) -> Policies:
+        """The tenant's policies as they are now."""
+        ...
+
+    async def put(self, tenant: str, category: str, limit: PartialLimit) -> None:
+        """Replaces one limit; one that is open in both windows is removed.
+
+        Raises PreconditionError where the tenant has too many.
+        """
+        ...

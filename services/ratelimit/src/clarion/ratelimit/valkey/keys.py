@@ -1,0 +1,25 @@
+"""The keys of the rate limiter; nobody else reads them.
+
+The tenant is in braces, so that a cluster keeps one tenant's keys of a script on one
+node.
+"""
+
+from __future__ import annotations
+
+
+def permits_prefix(tenant: str) -> str:
+    """What the keys of a tenant's permits begin with; category/user_id follows.
+
+    A category has no slash, so the two cannot be taken for each other.
+    """
+    return f"permits:{{{tenant}}}:"
+
+
+def categories_key(tenant: str) -> str:
+    """The categories of which permits were taken lately: category -> time."""
+    return f"permit-categories:{{{tenant}}}"
+
+
+def policies_key(tenant: str) -> str:
+    """The limits that the tenant has set: category -> daily,weekly."""
+    return f"limit-policies:{{{tenant}}}"

@@ -1,0 +1,1 @@
+"""Templating: templates, versions, layouts and locales; renders in batches."""

@@ -1,0 +1,41 @@
+"""What the templates need from storage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from clarion.templating.content import Content, Template
+
+
+class TemplateStore(Protocol):
+    """Templates of tenants. Every method raises UnavailableError."""
+
+    async def put(
+        self, tenant: str, template_id: str, content: Content, *, publish: bool
+    ) -> Template:
+        """Stores a version, unless one of the same content exists, and returns it.
+
+        Publishing makes it the one that is used; without, what is published stays so.
+        """
+        ...
+
+    async def get(
+        self, tenant: str, template_id: str, version: int = 0
+    ) -> Template | None:
+        """A version, or with 0 the published one; None where there is none."""
+        ...
+
+    async def publish(
+        self, tenant: str, template_id: str, version: int
+    ) -> Template | None:
+        """Makes a version the one that is used; None where there is none."""
+        ...
+
+    async def list(self, tenant: str, after: str, limit: int) -> list[Template]:
+        """Published templates with ids greater than ``after``, ordered by id."""
+        ...
+
+    async def published(self, tenant: str) -> Mapping[str, int]:
+        """Id -> version of everything published."""
+        ...

@@ -1,0 +1,196 @@
+"""The use case of the hot path: a batch of notifications rendered from the cache."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import NamedTuple
+
+from google.protobuf.struct_pb2 import Struct
+
+from clarion.runtime.clock import Clock
+from clarion.runtime.errors import ClarionError, NotFoundError
+from clarion.templating.compiled import CompiledTemplate, Rendered
+from clarion.templating.content import BUILT_IN_PREFIX, DEFAULT_ID
+from clarion.templating.default_template import default_template
+from clarion.templating.engine import DEFAULT_FUEL
+from clarion.templating.errors import data_error, render_error
+from clarion.templating.faults import TemplateFault
+from clarion.templating.metrics import record_batch
+from clarion.templating.ports import TemplateStore
+from clarion.templating.published import PublishedVersions
+from clarion.templating.values import Given, for_schemas
+
+_MAX_COMPILED = 5_000
+_BREATH = 100
+"""Items after which other calls get a turn: some milliseconds."""
+
+Pin = tuple[str, int]
+"""A template and its version."""
+
+
+class RenderItem(NamedTuple):
+    """One notification to render."""
+
+    template_id: str
+    version: int
+    type: str
+    channels: Sequence[str]
+    locale: str
+    title: str
+    message: str
+    data: Struct
+    recipient: Struct
+
+
+class Outcome(NamedTuple):
+    """What became of one channel of an item."""
+
+    channel: str
+    template_id: str
+    version: int
+    rendered: Rendered | None
+    error: ClarionError | None
+
+
+class Renderer:
+    """Renders batches; compiled versions never change and are kept."""
+
+    def __init__(
+        self,
+        store: TemplateStore,
+        published: PublishedVersions,
+        clock: Clock,
+        fuel: int = DEFAULT_FUEL,
+    ) -> None:
+        self._store = store
+        self._published = published
+        self._clock = clock
+        self._fuel = fuel
+        self._default = CompiledTemplate(default_template(), fuel)
+        self._compiled: dict[tuple[str, Pin], CompiledTemplate] = {}
+
+    async def render(
+        self, tenant: str, items: Sequence[RenderItem]
+    ) -> list[list[Outcome]]:
+        """For each item one outcome per channel.
+
+        Raises UnavailableError where a template is not in the cache and the database
+        does not answer; whatever is wrong with an item is its own outcome.
+        """
+        began = self._clock.monotonic()
+        published = await self._published_of(tenant, items)
+        pins = [_pin(item, published) for item in items]
+        templates = await self._templates(tenant, set(pins))
+        results = []
+        for number, (item, pin) in enumerate(zip(items, pins, strict=True), 1):
+            results.append(_render(item, pin, templates.get(pin)))
+            if number % _BREATH == 0:
+                await asyncio.sleep(0)
+        took = timedelta(seconds=self._clock.monotonic() - began)
+        _record(results, took)
+        return results
+
+    async def _published_of(
+        self, tenant: str, items: Iterable[RenderItem]
+    ) -> Mapping[str, int]:
+        # Items that pin a built-in template or a version need no look at all.
+        if all(item.version or _is_built_in(item.template_id) for item in items):
+            return {}
+        return await self._published.of(tenant)
+
+    async def _templates(
+        self, tenant: str, pins: set[Pin]
+    ) -> dict[Pin, CompiledTemplate | ClarionError]:
+        templates: dict[Pin, CompiledTemplate | ClarionError] = {}
+        for pin in pins:
+            if _is_built_in(pin[0]):
+                if pin[0] == DEFAULT_ID and pin[1] in (0, self._default.version):
+                    templates[pin] = self._default
+                continue
+            found = self._compiled.get((tenant, pin)) or await self._load(tenant, pin)
+            if found is not None:
+                templates[pin] = found
+        return templates
+
+    async def _load(
+        self, tenant: str, pin: Pin
+    ) -> CompiledTemplate | ClarionError | None:
+        if not pin[1]:
+            return None
+        template = await self._store.get(tenant, *pin)
+        if template is None:
+            return None
+        try:
+            compiled = CompiledTemplate(template, self._fuel)
+        except TemplateFault as fault:
+            # Stored by a release with another engine: its items fail, others do not.
+            return render_error(template.template_id, fault)
+        if len(self._compiled) >= _MAX_COMPILED:
+            # The oldest goes; it is loaded again if it is still in use.
+            del self._compiled[next(iter(self._compiled))]
+        self._compiled[tenant, pin] = compiled
+        return compiled
+
+
+def render_one(template: CompiledTemplate, item: RenderItem, channel: str) -> Outcome:
+    """One channel of one item with a template at hand."""
+    pin = (template.template_id, template.version)
+    return _render(item._replace(channels=[channel]), pin, template)[0]
+
+
+def _pin(item: RenderItem, published: Mapping[str, int]) -> Pin:
+    if item.template_id:
+        version = item.version or published.get(item.template_id, 0)
+        return (item.template_id, version)
+    version = published.get(item.type, 0)
+    return (item.type, version) if version else (DEFAULT_ID, 0)
+
+
+def _is_built_in(template_id: str) -> bool:
+    return template_id.startswith(BUILT_IN_PREFIX)
+
+
+def _render(
+    item: RenderItem, pin: Pin, template: CompiledTemplate | ClarionError | None
+) -> list[Outcome]:
+    if template is None:
+        return _all_failed(item, pin, NotFoundError.of("template", pin[0]))
+    if isinstance(template, ClarionError):
+        return _all_failed(item, pin, template)
+    name, version = template.template_id, template.version
+    if template.schema is not None:
+        wrong = template.schema.fault(for_schemas(item.data))
+        if wrong is not None:
+            return _all_failed(item, (name, version), data_error(name, wrong))
+    given = Given(item.title, item.message, item.data, item.recipient)
+    outcomes = []
+    for channel in item.channels:
+        rendered: Rendered | None = None
+        failed: ClarionError | None = None
+        try:
+            rendered = template.render(channel, item.locale, given)
+            if rendered is None:
+                failed = NotFoundError.of("template variant", f"{name}/{channel}")
+        except TemplateFault as fault:
+            failed = render_error(name, fault)
+        outcomes.append(Outcome(channel, name, version, rendered, failed))
+    return outcomes
+
+
+def _all_failed(item: RenderItem, pin: Pin, error: ClarionError) -> list[Outcome]:
+    return [Outcome(channel, *pin, None, error) for channel in item.channels]
+
+
+def _record(results: Iterable[Iterable[Outcome]], took: timedelta) -> None:
+    ok = not_found = invalid = 0
+    for outcomes in results:
+        for outcome in outcomes:
+            if outcome.error is None:
+                ok += 1
+            elif isinstance(outcome.error, NotFoundError):
+                not_found += 1
+            else:
+                invalid += 1
+    record_batch(ok, not_found, invalid, took)

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from clarion.runtime.errors import UnavailableError
+from clarion.runtime.testing import FakeClock
+from clarion.templating.published import PublishedVersions
+
+
+class Source:
+    """Stands in for a store of which only the published versions are asked."""
+
+    def __init__(self) -> None:
+        self.answer = {"a": 1}
+        self.calls = 0
+        self.fails = False
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def published(self, tenant):
+        self.calls += 1
+        await self.open.wait()
+        if self.fails:
+            raise UnavailableError
+        return dict(self.answer)
+
+
+@pytest.fixture
+def clock():
+    return FakeClock()
+
+
+@pytest.fixture
+def source():
+    return Source()
+
+
+@pytest.fixture
+def published(source, clock):
+    return PublishedVersions(source, clock)
+
+
+async def test_one_look_serves_for_a_second(published, source, clock):
+    for _ in range(3):
+        assert await published.of("t") == {"a": 1}
+    source.answer = {"a": 2}
+    clock.advance(timedelta(seconds=0.9))
+    assert await published.of("t") == {"a": 1}
+    clock.advance(timedelta(seconds=0.1))
+    assert await published.of("t") == {"a": 2}
+    assert source.calls == 2
+
+
+async def test_calls_at_once_share_a_look(published, source):
+    await asyncio.gather(*(published.of("t") for _ in range(5)))
+    assert source.calls == 1
+
+
+async def test_a_change_made_here_is_seen_at_once(published, source):
+    await published.of("t")
+    source.answer = {"a": 2}
+    published.forget("t")
+    published.forget("unknown")
+    assert await published.of("t") == {"a": 2}
+
+
+async def test_what_is_known_outlives_the_database(published, source, clock):
+    await published.of("t")
+    source.fails = True
+    for _ in range(3):
+        clock.advance(timedelta(seconds=2))
+        assert await published.of("t") == {"a": 1}
+    source.fails = False
+    source.answer = {"a": 2}
+    clock.advance(timedelta(seconds=2))
+    assert await published.of("t") == {"a": 2}
+
+
+async def test_a_slow_database_does_not_hold_up_what_is_known(published, source, clock):
+    await published.of("t")
+    source.open.clear()
+    source.answer = {"a": 2}
+    clock.advance(timedelta(seconds=2))
+    assert await published.of("t") == {"a": 1}
+    source.open.set()
+    published.forget("t")
+    assert await published.of("t") == {"a": 2}
+
+
+async def test_where_nothing_is_known_a_database_that_is_down_is_an_error(
+    published, source
+):
+    source.fails = True
+    with pytest.raises(UnavailableError):
+        await published.of("t")
+    source.fails = False
+    assert await published.of("t") == {"a": 1}

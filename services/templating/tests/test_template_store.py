@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from clarion.templating.content import Content, Variant
+from clarion.templating.in_memory import InMemoryTemplateStore
+from clarion.templating.postgres.template_store import PostgresTemplateStore
+
+
+@pytest.fixture(
+    params=["memory", pytest.param("postgres", marks=pytest.mark.integration)]
+)
+def store(request):
+    if request.param == "memory":
+        return InMemoryTemplateStore()
+    return PostgresTemplateStore(request.getfixturevalue("pool"))
+
+
+def content(body, **more):
+    return Content((Variant("push", "en", body=body),), **more)
+
+
+async def test_a_template_is_stored_and_published(store):
+    stored = await store.put("t", "a", content("1"), publish=True)
+    assert (stored.version, stored.published, stored.content) == (1, True, content("1"))
+    assert stored.created_time.tzinfo is not None
+    assert await store.get("t", "a") == stored
+    assert await store.published("t") == {"a": 1}
+
+
+async def test_every_part_of_the_content_comes_back(store):
+    given = content(
+        "ü\n€",
+        data_schema={"type": "object", "properties": {"n": {"minimum": 0.5}}},
+        layout_id="none",
+        description="what for",
+        default_locale="de",
+    )
+    assert (await store.put("t", "a", given, publish=True)).content == given
+
+
+async def test_repeating_the_content_keeps_the_version(store):
+    await store.put("t", "a", content("1"), publish=True)
+    assert (await store.put("t", "a", content("2"), publish=True)).version == 2
+    assert (await store.put("t", "a", content("2"), publish=True)).version == 2
+    back = await store.put("t", "a", content("1"), publish=True)
+    assert (back.version, back.published) == (1, True)
+    assert (await store.put("t", "a", content("3"), publish=True)).version == 3
+
+
+async def test_a_draft_changes_nothing_that_is_used(store):
+    draft = await store.put("t", "a", content("1"), publish=False)
+    assert (draft.version, draft.published) == (1, False)
+    assert await store.get("t", "a") is None
+    assert await store.published("t") == {}
+    assert await store.list("t", "", 10) == []
+    published = await store.publish("t", "a", 1)
+    assert published.published
+    await store.put("t", "a", content("2"), publish=False)
+    assert (await store.get("t", "a")).version == 1
+
+
+async def test_publishing_an_earlier_version_rolls_back(store):
+    await store.put("t", "a", content("1"), publish=True)
+    await store.put("t", "a", content("2"), publish=True)
+    assert (await store.publish("t", "a", 1)).content == content("1")
+    assert (await store.get("t", "a")).version == 1
+    assert not (await store.get("t", "a", 2)).published
+
+
+@pytest.mark.parametrize("version", [2, 4_000_000_000])
+async def test_what_does_not_exist_is_none(store, version):
+    await store.put("t", "a", content("1"), publish=True)
+    assert await store.get("t", "a", version) is None
+    assert await store.publish("t", "a", version) is None
+    assert await store.get("t", "b") is None
+    assert await store.published("t") == {"a": 1}
+
+
+async def test_the_list_is_ordered_and_goes_on_after_an_id(store):
+    for name in ("b", "a", "B", "c"):
+        await store.put("t", name, content(name), publish=True)
+    assert [one.template_id for one in await store.list("t", "", 3)] == ["B", "a", "b"]
+    assert [one.template_id for one in await store.list("t", "b", 3)] == ["c"]
+
+
+async def test_tenants_do_not_see_each_other(store):
+    await store.put("t", "a", content("1"), publish=True)
+    assert await store.get("other", "a") is None
+    assert await store.publish("other", "a", 1) is None
+    assert await store.list("other", "", 10) == []
+    assert await store.published("other") == {}
+    assert (await store.put("other", "a", content("2"), publish=True)).version == 1
+
+
+async def test_writers_at_once_get_versions_of_their_own(store):
+    stored = await asyncio.gather(
+        *(store.put("t", "a", content(str(n % 4)), publish=True) for n in range(8))
+    )
+    assert {one.version for one in stored} == {1, 2, 3, 4}
