@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 import subprocess
 import sys
@@ -90,10 +89,6 @@ def _names(given: str | None) -> tuple[str, ...]:
 
 async def _run(stack: Stack, timeout: float) -> int:
     is_terminal = sys.stdout.isatty()
-    logging.basicConfig(
-        level="ERROR" if is_terminal else "INFO",
-        format="%(asctime)s %(levelname)s %(message)s",
-    )
     stopping = asyncio.Event()
     forced = False
 
@@ -109,6 +104,7 @@ async def _run(stack: Stack, timeout: float) -> int:
         loop.add_signal_handler(number, on_signal)
     started = time.monotonic()
     await stack.start()
+    _write_log(stack.data, is_terminal)
     showing = asyncio.create_task(_show(stack, is_terminal), name="show")
     try:
         if await _until_ready(stack, timeout, stopping):
@@ -123,6 +119,19 @@ async def _run(stack: Stack, timeout: float) -> int:
         with suppress(asyncio.CancelledError):
             await showing
     return _FORCED if forced else 0
+
+
+def _write_log(data: Path, is_terminal: bool) -> None:
+    """What the supervisor reports goes where the live table does not."""
+    from clarion.client.embedded import log_files
+    from clarion.runtime import logs
+
+    if is_terminal:
+        log = data / "logs" / "supervisor.log"
+        log_files.rotate(log)
+        logs.setup("up", stream=log.open("a", encoding="utf-8"))
+    else:
+        logs.setup("up")
 
 
 async def _until_ready(stack: Stack, timeout: float, stopping: asyncio.Event) -> bool:
@@ -163,7 +172,7 @@ def _run_detached(data: Path, timeout: float) -> None:
     with file.lock:
         pass  # AlreadyRunningError, before a process is started for nothing
     log = data.absolute() / "logs" / "supervisor.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
+    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     log_files.rotate(log)
     with log.open("ab") as output:
         supervisor = subprocess.Popen(

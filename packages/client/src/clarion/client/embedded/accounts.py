@@ -8,7 +8,6 @@ and no permission is widened.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import pwd
 import stat
@@ -17,10 +16,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-_PR_SET_KEEPCAPS = 8
-_PR_CAP_AMBIENT = 47
-_PR_CAP_AMBIENT_RAISE = 2
-_CAPABILITY_VERSION_3 = 0x20080522
+from clarion.client.embedded.errors import EmbeddedError
+
 # The narrower right first; containers often leave only the second.
 _PASSING_CAPABILITIES = (2, 1)  # CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE
 
@@ -34,36 +31,27 @@ class Account:
     capability: int | None = None
     """The Linux capability that the process keeps."""
 
-    def become(self) -> None:
-        """Turns the calling process, just forked by root, into this account."""
-        os.setgroups([])
-        os.setgid(self.gid)
-        if self.capability is None:
-            os.setuid(self.uid)
-            return
-        _call("prctl", _PR_SET_KEEPCAPS, 1, 0, 0, 0)
-        os.setuid(self.uid)
-        header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-        one = 1 << self.capability
-        # effective, permitted, inheritable; then the same for capabilities over 31.
-        sets = (ctypes.c_uint32 * 6)(one, one, one, 0, 0, 0)
-        _call("capset", header, sets)
-        _call("prctl", _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, self.capability, 0, 0)
-
 
 def unprivileged_account(reaches: Iterable[Path]) -> Account | None:
     """The account to use in place of root; None when not running as root.
 
-    ``reaches`` are paths that the account must be able to get at.
+    ``reaches`` are paths that the account must be able to get at; EmbeddedError when
+    it cannot.
     """
     if os.geteuid() != 0:
         return None
     nobody = pwd.getpwnam("nobody")
-    if sys.platform != "linux" or all(map(_is_open_to_all, reaches)):
+    closed = [path for path in reaches if not _is_open_to_all(path)]
+    if not closed:
         return Account(nobody.pw_uid, nobody.pw_gid)
-    held = _held_capabilities()
-    capability = next((c for c in _PASSING_CAPABILITIES if held >> c & 1), None)
-    return Account(nobody.pw_uid, nobody.pw_gid, capability)
+    held = _held_capabilities() if sys.platform == "linux" else 0
+    for capability in _PASSING_CAPABILITIES:
+        if held >> capability & 1:
+            return Account(nobody.pw_uid, nobody.pw_gid, capability)
+    raise EmbeddedError(
+        f"PostgreSQL does not run as root, and the account {nobody.pw_name} cannot "
+        f"reach {closed[0]}. Run this as another user, or in a folder open to all."
+    )
 
 
 def give(folder: Path, account: Account) -> None:
@@ -85,13 +73,3 @@ def _held_capabilities() -> int:
         if line.startswith("CapPrm:"):
             return int(line.split()[1], 16)
     return 0
-
-
-# Loaded before any fork: loading a library in a forked child may deadlock.
-_LIBC = ctypes.CDLL(None, use_errno=True)
-
-
-def _call(function: str, *arguments: object) -> None:
-    if getattr(_LIBC, function)(*arguments) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{function}: {os.strerror(number)}")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
+import errno
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,10 +18,8 @@ import psutil  # type: ignore[import-untyped]
 
 from clarion.client.embedded.accounts import Account
 
-_PR_SET_PDEATHSIG = 1
+_LAUNCHER = str(Path(__file__).with_name("launcher.py"))
 _KILL_SECONDS = 5
-# Loaded before any fork: loading a library in a forked child may deadlock.
-_LIBC = ctypes.CDLL(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +52,13 @@ class Child:
         To be called in the main thread: Linux ends a child with the *thread* that
         started it. Raises OSError where the program cannot be executed.
         """
+        program = command.argv[0]
+        if not os.access(program, os.X_OK):
+            raise FileNotFoundError(errno.ENOENT, "no such program", program)
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
             process = subprocess.Popen(
-                command.argv,
+                (*_launcher(command), *command.argv),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -65,7 +66,6 @@ class Child:
                 cwd=command.folder,
                 # So that Ctrl-C in a terminal reaches the supervisor alone.
                 start_new_session=True,
-                preexec_fn=_before_exec(command, os.getpid()),
             )
         return cls(command, process)
 
@@ -126,20 +126,18 @@ def _runs(process: psutil.Process) -> bool:
         return False
 
 
-def _before_exec(command: Command, parent: int) -> Callable[[], None] | None:
+def _launcher(command: Command) -> tuple[str, ...]:
     account = command.account
-    if sys.platform != "linux":
-        return account.become if account is not None else None
-
-    def prepare() -> None:
-        if account is not None:
-            account.become()
-        # After the change of account, which clears it.
-        _LIBC.prctl(_PR_SET_PDEATHSIG, int(command.death_signal), 0, 0, 0)
-        if os.getppid() != parent:  # died between fork and here
-            os._exit(1)
-
-    return prepare
+    if account is None:
+        identity = ("-", "-", "-")
+    else:
+        kept = "-" if account.capability is None else str(account.capability)
+        identity = (str(account.uid), str(account.gid), kept)
+    return (
+        # Isolated and without site-packages, so that it is there at once.
+        *(sys.executable, "-I", "-S", _LAUNCHER),
+        *(str(os.getpid()), str(int(command.death_signal)), *identity),
+    )
 
 
 def _settle(future: asyncio.Future[None]) -> None:

@@ -97,6 +97,8 @@ class Stack:
                 table.rows(), self.data / "logs", on_change=self._write
             )
             self.credentials.make()
+            # Logs may tell more than anybody on the machine should know.
+            (self.data / "logs").mkdir(mode=0o700, exist_ok=True)
             self._state = StackState(
                 pid=os.getpid(),
                 started_time=datetime.now(UTC).isoformat(timespec="seconds"),

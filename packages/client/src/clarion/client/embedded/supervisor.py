@@ -44,8 +44,10 @@ class Backoff:
 class _Kept:
     process: Process
     seen: ProcessState
-    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    was_ready: asyncio.Event = field(default_factory=asyncio.Event)
     """Set from the first time on; what needs it does not wait again."""
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while it is ready."""
     child: Child | None = None
     ready_since: float | None = None
     told_pid: int | None = None
@@ -99,19 +101,21 @@ class Supervisor:
             task.add_done_callback(self._on_end)
 
     async def wait_ready(self, timeout: float) -> None:
-        """Waits until all are ready; StartError says which are not, and why."""
-        waits = [kept.ready.wait() for kept in self._kept.values()]
-        waits += [done.wait() for done in self._done.values()]
+        """Waits until all are ready at once; StartError says which are not, and why."""
+        events = [kept.ready for kept in self._kept.values()] + [*self._done.values()]
         try:
-            await asyncio.wait_for(asyncio.gather(*waits), timeout)
+            async with asyncio.timeout(timeout):
+                while not all(event.is_set() for event in events):
+                    await asyncio.gather(*(event.wait() for event in events))
         except TimeoutError:
             raise StartError(self._why_not_ready(timeout)) from None
 
     def kill(self, name: str) -> None:
-        """Ends a process as a crash would; it is restarted."""
-        child = self._kept[name].child
-        if child is not None:
-            child.kill()
+        """Ends a process as a crash would; it is restarted, see `wait_ready`."""
+        kept = self._kept[name]
+        if kept.child is not None:
+            kept.child.kill()
+            kept.ready.clear()
 
     async def stop(self) -> None:
         """Stops the processes tier by tier, each in good order."""
@@ -144,7 +148,7 @@ class Supervisor:
     async def _needs(self, row: Row) -> None:
         for name in row.needs:
             event = self._done.get(name)
-            await (event or self._kept[name].ready).wait()
+            await (event or self._kept[name].was_ready).wait()
 
     async def _do(self, step: Step) -> None:
         await self._needs(step)
@@ -198,6 +202,7 @@ class Supervisor:
         try:
             status = await child.wait()
         finally:
+            kept.ready.clear()
             watching.cancel()
             with suppress(asyncio.CancelledError):
                 await watching
@@ -208,17 +213,17 @@ class Supervisor:
             try:
                 await asyncio.wait_for(kept.process.check(), _CHECK_SECONDS)
             except Exception as exc:  # whatever a broken process makes a client raise
-                was_ready = kept.ready_since is not None
-                self._say(
-                    kept,
-                    "unhealthy" if was_ready else "starting",
-                    f"{type(exc).__name__}: {exc}",
-                )
+                kept.ready.clear()
+                state = "starting" if kept.ready_since is None else "unhealthy"
+                self._say(kept, state, f"{type(exc).__name__}: {exc}")
             else:
                 if kept.ready_since is None:
                     kept.ready_since = time.monotonic()
-                kept.ready.set()
-                self._say(kept, "ready")
+                # One that was killed meanwhile answered with its last breath.
+                if kept.child is not None and kept.child.returncode is None:
+                    kept.was_ready.set()
+                    kept.ready.set()
+                    self._say(kept, "ready")
             is_ready = kept.seen.state == "ready"
             pause = _POLL_READY_SECONDS if is_ready else _POLL_STARTING_SECONDS
             await asyncio.sleep(pause)

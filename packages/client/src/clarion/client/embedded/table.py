@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -82,14 +83,18 @@ class Table:
         rows = [
             _server_row(server) for server in (self._nats, self._postgres, self._valkey)
         ]
-        steps = [Step("streams", self._declare_streams, needs=("nats",))]
+        steps = [
+            Step("imports", _import_runtime),
+            Step("streams", self._declare_streams, needs=("nats", "imports")),
+        ]
         if self._extent.sandbox:
             rows.append(self._sandbox_row())
         for name in self._extent.services:
             rows.append(self._service_row(name))
             if name in _SCHEMAS:
                 run = partial(_migrate, self._postgres, name)
-                steps.append(Step(f"schema {name}", run, needs=("postgres",)))
+                needs = ("postgres", "imports")
+                steps.append(Step(f"schema {name}", run, needs=needs))
         if self._edge is not None:
             rows.append(_server_row(self._envoy(self._edge), Tier.EDGE))
         for row in rows:
@@ -199,6 +204,12 @@ class Table:
             await declare_streams(streams.js, 1)
         finally:
             await streams.close()
+
+
+async def _import_runtime() -> None:
+    # While the servers start, and in a thread, so that they are watched meanwhile.
+    for module in ("clarion.runtime.jetstream", "clarion.runtime.migrations"):
+        await asyncio.to_thread(importlib.import_module, module)
 
 
 async def _migrate(postgres: PostgresServer, service: str) -> None:

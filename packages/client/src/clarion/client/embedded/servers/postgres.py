@@ -19,7 +19,7 @@ from clarion.client.embedded.accounts import Account, give, unprivileged_account
 from clarion.client.embedded.child import Child, Command
 from clarion.client.embedded.errors import StartError
 from clarion.client.embedded.log_files import tail
-from clarion.client.embedded.servers.server import Server
+from clarion.client.embedded.servers.server import Server, make_folder
 
 _NAME = "clarion"
 _SUPERUSER = "postgres"
@@ -50,6 +50,8 @@ class PostgresServer(Server):
     """
 
     name: ClassVar[str] = "postgres"
+    # Its own account must pass it to the data, which that account alone can read.
+    folder_mode: ClassVar[int] = 0o711
 
     def __init__(
         self, folder: Path, *, port: int | None = None, log: Path | None = None
@@ -168,7 +170,7 @@ class PostgresServer(Server):
         try:
             return file.read_text()
         except FileNotFoundError:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder, self.folder_mode)
             file.touch(mode=0o600)
             file.write_text(secrets.token_urlsafe(24))
             return file.read_text()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from clarion.client.embedded.errors import StartError
 from clarion.client.embedded.log_files import tail
 
 _POLL_SECONDS = 0.02
+_CHECK_SECONDS = 2.0
 
 
 class Server(ABC):
@@ -28,6 +28,7 @@ class Server(ABC):
 
     name: ClassVar[str]
     stop_seconds: ClassVar[float] = 10
+    folder_mode: ClassVar[int] = 0o700
 
     def __init__(
         self, folder: Path, *, port: int | None = None, log: Path | None = None
@@ -56,7 +57,7 @@ class Server(ABC):
 
     async def prepare(self) -> None:
         """Makes the folder and what must be in it; safe to repeat."""
-        await asyncio.to_thread(self.folder.mkdir, parents=True, exist_ok=True)
+        make_folder(self.folder, self.folder_mode)
 
     @abstractmethod
     def command(self) -> Command:
@@ -107,6 +108,11 @@ class Server(ABC):
         await self.stop()
 
 
+def make_folder(folder: Path, mode: int) -> None:
+    """Makes the folder with that mode; one that exists keeps its own."""
+    folder.mkdir(mode=mode, parents=True, exist_ok=True)
+
+
 async def wait_until_ready(
     name: str,
     child: Child,
@@ -115,24 +121,32 @@ async def wait_until_ready(
     timeout: float,
 ) -> None:
     """Waits until the check passes; raises StartError when the child ends before."""
-    deadline = time.monotonic() + timeout
-    wrong: Exception | None = None
-    while child.returncode is None:
-        try:
-            await asyncio.wait_for(check(), 2)
+    answering = asyncio.create_task(_until_it_passes(check), name=f"check {name}")
+    ending = asyncio.create_task(child.wait(), name=f"wait {name}")
+    try:
+        await asyncio.wait(
+            {answering, ending}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+        )
+        if answering.done() and not ending.done():
             return
-        except Exception as exc:  # whatever a half-started server makes a client raise
-            wrong = exc
-        if time.monotonic() > deadline:
-            raise StartError(
-                f"{name} did not answer within {timeout:g} s ({wrong!r}). "
-                f"Its log, {log}, ends with:\n{tail(log)}"
-            )
-        await asyncio.sleep(_POLL_SECONDS)
-    raise StartError(
-        f"{name} ended at its start with status {child.returncode}. "
-        f"Its log, {log}, ends with:\n{tail(log)}"
-    )
+        what = (
+            f"ended at its start with status {ending.result()}"
+            if ending.done()
+            else f"did not answer within {timeout:g} s"
+        )
+        raise StartError(f"{name} {what}. Its log, {log}, ends with:\n{tail(log)}")
+    finally:
+        for task in (answering, ending):
+            task.cancel()
+        await asyncio.gather(answering, ending, return_exceptions=True)
+
+
+async def _until_it_passes(check: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            return await asyncio.wait_for(check(), _CHECK_SECONDS)
+        except Exception:  # whatever a half-started server makes a client raise
+            await asyncio.sleep(_POLL_SECONDS)
 
 
 async def can_connect(port: int) -> None:
