@@ -121,6 +121,7 @@ async def test_server_sent_events_resume_from_the_last_id(service, channel, owne
 
     assert fields["event"] == "item"
     assert json.loads(fields["data"])["counts"]["unread"] == 2
+    assert '"items":20,' in fields["data"].replace("}", ",")
     assert "second" in rest[0]
 
 

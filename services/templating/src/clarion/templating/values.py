@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any
 
-from google.protobuf.struct_pb2 import Struct, Value
+from google.protobuf.struct_pb2 import Struct
 
-_EXACT = 2.0**53
-"""From here on doubles are more than one apart, so an integer would pretend."""
-
-M = TypeVar("M", bound=Mapping[str, Any])
-
+from clarion.runtime.struct_values import python_values
 
 PRINTED: list[str] = []
 """Methods that a template printed where it meant a value: filled while it renders and
@@ -74,13 +70,13 @@ class Values(dict[str, Any]):
 
 
 def for_templates(struct: Struct) -> Values:
-    """The Struct as read-only values; numbers keep their kind (see ``number``)."""
-    return _mapping(struct, Values, tuple)
+    """The Struct as read-only values; numbers keep their kind."""
+    return python_values(struct, Values, tuple)
 
 
 def for_schemas(struct: Struct) -> dict[str, Any]:
     """The Struct as plain JSON values, the same numbers as in templates."""
-    return _mapping(struct, dict, list)
+    return python_values(struct, dict, list)
 
 
 class Given:
@@ -107,43 +103,3 @@ class Given:
             "locale": locale,
             **self._converted,
         }
-
-
-def number(value: float) -> float | int:
-    """Struct has only doubles: an integral one below 2^53 was an integer to callers.
-
-    So 20 renders as 20, 99.99 as 99.99 and -0 as 0; larger ones stay doubles.
-    """
-    if value.is_integer() and -_EXACT < value < _EXACT:
-        return int(value)
-    return value
-
-
-def _mapping(
-    struct: Struct, mapping: Callable[[Any], M], sequence: Callable[[Any], Any]
-) -> M:
-    return mapping(
-        {
-            name: _value(value, mapping, sequence)
-            for name, value in struct.fields.items()
-        }
-    )
-
-
-def _value(
-    value: Value, mapping: Callable[[Any], Any], sequence: Callable[[Any], Any]
-) -> Any:
-    kind = value.WhichOneof("kind")
-    if kind == "string_value":
-        return value.string_value
-    if kind == "number_value":
-        return number(value.number_value)
-    if kind == "bool_value":
-        return value.bool_value
-    if kind == "struct_value":
-        return _mapping(value.struct_value, mapping, sequence)
-    if kind == "list_value":
-        return sequence(
-            _value(item, mapping, sequence) for item in value.list_value.values
-        )
-    return None

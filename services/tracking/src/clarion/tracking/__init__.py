@@ -1,0 +1,1 @@
+"""Tracking: the event log, delivery state, roll-ups and reconciliation."""
