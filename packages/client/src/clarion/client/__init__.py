@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from clarion.client.building import notification
     from clarion.client.client import Client
     from clarion.client.errors import ApiError, FieldViolation
-    from clarion.client.notification import notification
 
 __all__ = ["ApiError", "Client", "FieldViolation", "notification"]
 
@@ -15,7 +15,7 @@ _MODULES = {
     "ApiError": "errors",
     "Client": "client",
     "FieldViolation": "errors",
-    "notification": "notification",
+    "notification": "building",
 }
 
 

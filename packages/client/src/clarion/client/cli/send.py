@@ -71,7 +71,7 @@ def command(
       clarion send user123 invoice -m "It is due" -v amount=99.99 --priority high
       clarion send user123 reminder -t "Tomorrow" --at 2030-01-31T10:30:00Z
     """
-    from clarion.client.notification import notification
+    from clarion.client.building import notification
 
     pairs = dict(pair.partition("=")[::2] for pair in values)
     try:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from clarion.api.recipients.v1.recipient_pb2 import Device, Preferences, Recipient
 from clarion.api.router.v1.notification_pb2 import Notification
-from clarion.client.notification import notification
+from clarion.client.building import notification
 
 PROMOTIONAL_DAILY = 3
 _PROMOTIONS_SENT = 5
