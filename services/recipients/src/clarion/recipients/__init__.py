@@ -1,0 +1,1 @@
+"""Recipients: profiles, devices, preferences, consent and suppressions."""

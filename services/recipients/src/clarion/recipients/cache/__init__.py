@@ -1,0 +1,1 @@
+"""What stands in Valkey: profiles, and the mirror of the suppressions."""

@@ -1,0 +1,59 @@
+"""Serialized profiles: from the cache, and from Postgres what it lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from clarion.api.recipients.v1.recipient_service_pb2 import (
+    BatchGetRecipientsResponse,
+    RecipientProfile,
+)
+from clarion.recipients import metrics
+from clarion.recipients.cache.profile_cache import ProfileCache
+from clarion.recipients.tables import profiles
+from clarion.recipients.transactions import Pool
+
+
+class Profiles:
+    """All that deciding needs of people."""
+
+    def __init__(self, pool: Pool, cache: ProfileCache) -> None:
+        self._pool = pool
+        self._cache = cache
+
+    async def get(self, tenant: str, user_ids: Sequence[str]) -> bytes:
+        """A serialized BatchGetRecipientsResponse, in the order asked for.
+
+        Each cached value is a response with one profile, and protobuf messages joined
+        end to end are the merged message: so nothing is parsed here. Raises
+        UnavailableError when somebody is not cached and Postgres does not answer.
+        """
+        values = await self._cache.get(tenant, user_ids)
+        missing = {
+            user_id: b""
+            for user_id, value in zip(user_ids, values, strict=True)
+            if value is None
+        }
+        if missing:
+            read = await self._read(tenant, list(missing))
+            values = [
+                read[user_id] if value is None else value
+                for user_id, value in zip(user_ids, values, strict=True)
+            ]
+        metrics.record_profiles(len(user_ids) - len(missing), len(missing))
+        return b"".join(values)  # type: ignore[arg-type]  # none is missing any more
+
+    async def get_one(self, tenant: str, user_id: str) -> RecipientProfile:
+        """The profile of one person."""
+        response = await self.get(tenant, [user_id])
+        return BatchGetRecipientsResponse.FromString(response).profiles[0]
+
+    async def _read(self, tenant: str, user_ids: list[str]) -> dict[str, bytes]:
+        lease = await self._cache.lease(tenant, user_ids)
+        found = await profiles.read(self._pool, tenant, user_ids)
+        values = {
+            user_id: BatchGetRecipientsResponse(profiles=[profile]).SerializeToString()
+            for user_id, profile in found.items()
+        }
+        await self._cache.fill(tenant, lease, values)
+        return values

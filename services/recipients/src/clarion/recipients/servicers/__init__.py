@@ -1,0 +1,1 @@
+"""The gRPC services: requests to calls, results to responses, nothing else."""

@@ -1,0 +1,262 @@
+-- Every statement of the service by name; queries.py reads them. One round trip often
+-- carries several of them, pipelined.
+
+-- name: put_people
+INSERT INTO person AS p (
+    tenant_id, user_id, email, email_digest, phone_number, phone_digest,
+    display_name, locale, time_zone, attributes, updated_time
+)
+SELECT %(tenant)s, n.*, %(now)s
+FROM unnest(
+    %(user_ids)s::text[], %(emails)s::text[], %(email_digests)s::bytea[],
+    %(phone_numbers)s::text[], %(phone_digests)s::bytea[],
+    %(display_names)s::text[], %(locales)s::text[], %(time_zones)s::text[],
+    %(attributes)s::bytea[]
+) AS n
+ON CONFLICT (tenant_id, user_id) DO UPDATE SET
+    email = excluded.email,
+    email_digest = excluded.email_digest,
+    phone_number = excluded.phone_number,
+    phone_digest = excluded.phone_digest,
+    display_name = excluded.display_name,
+    locale = excluded.locale,
+    time_zone = excluded.time_zone,
+    attributes = excluded.attributes,
+    updated_time = excluded.updated_time
+
+-- name: lock_person
+-- Taken by whoever changes a person's devices one at a time.
+SELECT 1 FROM person
+WHERE tenant_id = %(tenant)s AND user_id = %(user_id)s
+FOR NO KEY UPDATE
+
+-- name: delete_person
+DELETE FROM person WHERE tenant_id = %(tenant)s AND user_id = %(user_id)s
+
+-- name: delete_preference
+DELETE FROM preference WHERE tenant_id = %(tenant)s AND user_id = %(user_id)s
+
+-- name: delete_subscriptions
+DELETE FROM topic_subscriber WHERE tenant_id = %(tenant)s AND user_id = %(user_id)s
+
+-- name: keep_devices
+-- What a person had and has no more: everything but the tokens that are put now.
+DELETE FROM device
+WHERE tenant_id = %(tenant)s
+  AND user_id = ANY(%(people)s::text[])
+  AND NOT token_digest = ANY(%(token_digests)s::bytea[])
+
+-- name: take_tokens
+-- Removes the tokens from the people who had them before.
+DELETE FROM device AS d
+USING unnest(%(user_ids)s::text[], %(token_digests)s::bytea[])
+    AS n (user_id, token_digest)
+WHERE d.tenant_id = %(tenant)s
+  AND d.token_digest = n.token_digest
+  AND d.user_id <> n.user_id
+RETURNING d.user_id
+
+-- name: put_devices
+INSERT INTO device AS d (
+    tenant_id, user_id, device_id, platform, token, token_digest, app_id,
+    last_seen_time, registered_time
+)
+SELECT %(tenant)s, n.user_id, n.device_id, n.platform, n.token, n.token_digest,
+    n.app_id, coalesce(n.last_seen_time, %(now)s), %(now)s
+FROM unnest(
+    %(user_ids)s::text[], %(device_ids)s::text[], %(platforms)s::text[],
+    %(tokens)s::text[], %(token_digests)s::bytea[], %(app_ids)s::text[],
+    %(last_seen_times)s::timestamptz[]
+) AS n (
+    user_id, device_id, platform, token, token_digest, app_id, last_seen_time
+)
+ON CONFLICT (tenant_id, token_digest) DO UPDATE SET
+    device_id = excluded.device_id,
+    platform = excluded.platform,
+    app_id = excluded.app_id,
+    last_seen_time = excluded.last_seen_time
+RETURNING registered_time, last_seen_time
+
+-- name: rotate_token
+-- The device comes with a new token: the old one is gone.
+DELETE FROM device
+WHERE tenant_id = %(tenant)s AND user_id = %(user_id)s
+  AND device_id = %(device_id)s AND token_digest <> %(token_digest)s
+
+-- name: forget_surplus_devices
+DELETE FROM device
+WHERE (tenant_id, user_id, device_id) IN (
+    SELECT tenant_id, user_id, device_id FROM device
+    WHERE tenant_id = %(tenant)s AND user_id = %(user_id)s
+    ORDER BY device_id <> %(device_id)s, last_seen_time DESC, device_id
+    OFFSET %(most)s
+)
+
+-- name: remove_device
+DELETE FROM device
+WHERE tenant_id = %(tenant)s AND user_id = %(user_id)s AND device_id = %(device_id)s
+
+-- name: remove_tokens
+DELETE FROM device
+WHERE tenant_id = %(tenant)s AND token_digest = ANY(%(token_digests)s::bytea[])
+RETURNING user_id
+
+-- name: profile_people
+SELECT user_id, email, phone_number, display_name, locale, time_zone, attributes,
+    updated_time
+FROM person
+WHERE tenant_id = %(tenant)s AND user_id = ANY(%(user_ids)s::text[])
+
+-- name: profile_devices
+SELECT user_id, device_id, platform, token, app_id, last_seen_time, registered_time
+FROM device
+WHERE tenant_id = %(tenant)s AND user_id = ANY(%(user_ids)s::text[])
+ORDER BY user_id, registered_time, device_id
+
+-- name: profile_preferences
+SELECT user_id, body, version, updated_time
+FROM preference
+WHERE tenant_id = %(tenant)s AND user_id = ANY(%(user_ids)s::text[])
+
+-- name: profile_suppressions
+-- An inbox has no address but the user_id, which may look like somebody's address.
+SELECT a.user_id, s.channel, s.address, s.reason, s.source, s.created_time
+FROM (
+    SELECT p.user_id, d.digest, d.is_inbox
+    FROM person AS p
+    JOIN unnest(%(user_ids)s::text[], %(user_digests)s::bytea[])
+        AS n (user_id, user_digest) ON n.user_id = p.user_id
+    CROSS JOIN LATERAL (
+        VALUES (p.email_digest, false), (p.phone_digest, false), (n.user_digest, true)
+    ) AS d (digest, is_inbox)
+    WHERE p.tenant_id = %(tenant)s AND d.digest IS NOT NULL
+    UNION ALL
+    SELECT user_id, token_digest, false
+    FROM device
+    WHERE tenant_id = %(tenant)s AND user_id = ANY(%(user_ids)s::text[])
+) AS a
+JOIN suppression AS s
+    ON s.tenant_id = %(tenant)s
+    AND s.address_digest = a.digest
+    AND (s.channel = 'in_app') = a.is_inbox
+ORDER BY a.user_id, s.channel, s.address_digest
+
+-- name: ensure_preference
+-- A row to lock, so that two first changes of one person do not lose one.
+INSERT INTO preference (tenant_id, user_id, body, version, updated_time)
+VALUES (%(tenant)s, %(user_id)s, '', 0, %(now)s)
+ON CONFLICT DO NOTHING
+
+-- name: lock_preference
+SELECT body, version, updated_time FROM preference
+WHERE tenant_id = %(tenant)s AND user_id = %(user_id)s
+FOR UPDATE
+
+-- name: get_preference
+SELECT body, version, updated_time FROM preference
+WHERE tenant_id = %(tenant)s AND user_id = %(user_id)s
+
+-- name: set_preference
+UPDATE preference
+SET body = %(body)s, version = %(version)s, updated_time = %(now)s
+WHERE tenant_id = %(tenant)s AND user_id = %(user_id)s
+
+-- name: add_consent
+INSERT INTO consent (
+    tenant_id, user_id, channel, category, granted, source, text_version, given_time,
+    request_id, recorded_time
+)
+VALUES (
+    %(tenant)s, %(user_id)s, %(channel)s, %(category)s, %(granted)s, %(source)s,
+    %(text_version)s, %(given_time)s, %(request_id)s, %(now)s
+)
+ON CONFLICT (tenant_id, user_id, request_id) WHERE request_id <> '' DO NOTHING
+
+-- name: consent_of_request
+SELECT sequence, channel, category, granted, source, text_version, given_time,
+    request_id
+FROM consent
+WHERE tenant_id = %(tenant)s AND user_id = %(user_id)s AND request_id = %(request_id)s
+
+-- name: list_consents
+SELECT sequence, channel, category, granted, source, text_version, given_time,
+    request_id
+FROM consent
+WHERE tenant_id = %(tenant)s AND user_id = %(user_id)s AND sequence < %(before)s
+ORDER BY sequence DESC
+LIMIT %(most)s
+
+-- name: lock_suppressions
+-- A tenant's writers take turns: so the key in Valkey always follows the last commit.
+SELECT pg_advisory_xact_lock(hashtextextended('suppression:' || %(tenant)s, 0))
+
+-- name: add_suppressions
+INSERT INTO suppression (
+    tenant_id, address_digest, channel, address, reason, source, created_time
+)
+SELECT %(tenant)s, n.address_digest, n.channel, n.address, n.reason, n.source,
+    coalesce(n.created_time, %(now)s)
+FROM unnest(
+    %(address_digests)s::bytea[], %(channels)s::text[], %(addresses)s::text[],
+    %(reasons)s::text[], %(sources)s::text[], %(created_times)s::timestamptz[]
+) AS n (address_digest, channel, address, reason, source, created_time)
+ON CONFLICT DO NOTHING
+
+-- name: remove_suppression
+DELETE FROM suppression
+WHERE tenant_id = %(tenant)s
+  AND address_digest = %(address_digest)s
+  AND channel = %(channel)s
+
+-- name: people_with_addresses
+-- The people who are reached by one of the addresses, and how they spell their email.
+SELECT user_id, email FROM person
+WHERE tenant_id = %(tenant)s AND email_digest = ANY(%(address_digests)s::bytea[])
+UNION ALL
+SELECT user_id, '' FROM person
+WHERE tenant_id = %(tenant)s AND phone_digest = ANY(%(address_digests)s::bytea[])
+UNION ALL
+SELECT user_id, '' FROM device
+WHERE tenant_id = %(tenant)s AND token_digest = ANY(%(address_digests)s::bytea[])
+
+-- name: list_suppressions
+SELECT channel, address, address_digest, reason, source, created_time
+FROM suppression
+WHERE tenant_id = %(tenant)s
+  AND (%(channel)s = '' OR channel = %(channel)s)
+  AND (channel, left(address, 128) COLLATE "C", address_digest)
+    > (%(after_channel)s, %(after_address)s, %(after_digest)s)
+ORDER BY channel, left(address, 128) COLLATE "C", address_digest
+LIMIT %(most)s
+
+-- name: page_of_all_suppressions
+-- Locked, so that none is lifted between this and the write of its key to Valkey.
+SELECT s.tenant_id, s.address_digest, s.channel, s.address,
+    ARRAY(
+        SELECT p.email FROM person AS p
+        WHERE p.tenant_id = s.tenant_id AND p.email_digest = s.address_digest
+    ) AS spellings
+FROM suppression AS s
+WHERE (s.tenant_id, s.address_digest, s.channel)
+    > (%(after_tenant)s, %(after_digest)s, %(after_channel)s)
+ORDER BY s.tenant_id, s.address_digest, s.channel
+LIMIT %(most)s
+FOR SHARE OF s
+
+-- name: subscribe
+INSERT INTO topic_subscriber (tenant_id, topic, user_id, subscribed_time)
+SELECT %(tenant)s, %(topic)s, n.user_id, %(now)s
+FROM unnest(%(user_ids)s::text[]) AS n (user_id)
+ON CONFLICT DO NOTHING
+
+-- name: unsubscribe
+DELETE FROM topic_subscriber
+WHERE tenant_id = %(tenant)s AND topic = %(topic)s
+  AND user_id = ANY(%(user_ids)s::text[])
+
+-- name: list_subscribers
+SELECT user_id FROM topic_subscriber
+WHERE tenant_id = %(tenant)s AND topic = %(topic)s
+  AND user_id > %(after)s COLLATE "C"
+ORDER BY user_id
+LIMIT %(most)s

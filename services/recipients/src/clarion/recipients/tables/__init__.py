@@ -1,0 +1,1 @@
+"""The tables: rows to and from the messages of the contract."""
