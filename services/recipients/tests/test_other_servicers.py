@@ -41,7 +41,7 @@ async def update(stubs: Any, user_id: str, **wanted: Any) -> Preferences:
     request = UpdatePreferencesRequest(
         user_id=user_id, preferences=Preferences(**wanted)
     )
-    return (await stubs.preferences.UpdatePreferences(request)).preferences
+    return await stubs.preferences.UpdatePreferences(request)
 
 
 async def test_preferences_of_an_unknown_person_are_stored_and_merged(
@@ -51,9 +51,9 @@ async def test_preferences_of_an_unknown_person_are_stored_and_merged(
     second = await update(stubs, "u", sms_enabled=False)
     assert (second.version, second.categories["promotional"]) == (2, False)
     got = await stubs.preferences.GetPreferences(GetPreferencesRequest(user_id="u"))
-    assert got.preferences.user_id == "u"
-    assert got.preferences.version == 2
-    assert (got.preferences.push_enabled, got.preferences.sms_enabled) == (True, False)
+    assert got.user_id == "u"
+    assert got.version == 2
+    assert (got.push_enabled, got.sms_enabled) == (True, False)
 
 
 async def test_preferences_from_before_the_person_was_known_count(stubs: Any) -> None:
@@ -74,7 +74,7 @@ async def test_preferences_from_before_the_person_was_known_count(stubs: Any) ->
 
 async def test_a_person_without_preferences_has_the_defaults(stubs: Any) -> None:
     got = await stubs.preferences.GetPreferences(GetPreferencesRequest(user_id="u"))
-    assert got.preferences == Preferences(
+    assert got == Preferences(
         user_id="u",
         push_enabled=True,
         email_enabled=True,
@@ -92,8 +92,8 @@ async def test_concurrent_first_changes_are_all_kept(stubs: Any) -> None:
     names = [f"c{n}" for n in range(12)]
     await asyncio.gather(*(update(stubs, "u", categories={n: False}) for n in names))
     got = await stubs.preferences.GetPreferences(GetPreferencesRequest(user_id="u"))
-    assert sorted(got.preferences.categories) == sorted(names)
-    assert got.preferences.version == len(names)
+    assert sorted(got.categories) == sorted(names)
+    assert got.version == len(names)
 
 
 async def test_an_unknown_time_zone_is_refused_naming_the_field(stubs: Any) -> None:

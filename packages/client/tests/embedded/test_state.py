@@ -75,7 +75,7 @@ def test_keys_file_holds_hashes_and_what_each_key_is_good_for(tmp_path: Path):
     demo, mesh = json.loads(text)["keys"]
     assert credentials.demo_key not in text
     assert (demo["id"], demo["tenant"], demo["scopes"]) == ("demo", "demo", ["*"])
-    assert (mesh["tenant"], mesh["scopes"]) == ("*", ["internal"])
+    assert (mesh["tenant"], mesh["scopes"]) == ("*", ["internal", "*"])
 
 
 def test_key_that_was_added_by_hand_stays(tmp_path: Path):

@@ -7,7 +7,7 @@ import base64
 import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,35 @@ from clarion.runtime.jetstream import (
     Streams,
     declare_streams,
 )
+from clarion.runtime.jetstream.ports import NullObserver
 from clarion.runtime.valkey import open_client
 
 LEASE = timedelta(seconds=1)
 QUICK = RetryPolicy(waits=(timedelta(0), timedelta(0)))
 
 _numbers = itertools.count(1)
+
+
+class Held(NullObserver):
+    """Counts the calls that a consumer had to hold."""
+
+    count = 0
+
+    def held(self, durable: str, messages: int, error: BaseException) -> None:
+        self.count += 1
+
+
+@dataclass
+class Running:
+    """A worker and the consumer that feeds it."""
+
+    consumer: Consumer
+    worker: DeliveryWorker
+    held: Held
+
+    async def crash(self) -> None:
+        """Leaves everything as it is; another worker gets the messages."""
+        await self.consumer.stop(timedelta(0))
 
 
 @dataclass
@@ -46,7 +69,6 @@ class Mesh:
     streams: Streams
     redis: Redis
     stack: AsyncExitStack
-    told: list[Any] = field(default_factory=list)
 
     def claims(self, lease: timedelta = LEASE) -> Claims:
         return Claims(self.redis, lease=lease)
@@ -58,8 +80,7 @@ class Mesh:
         policy: RetryPolicy = QUICK,
         lease: timedelta = LEASE,
         on_failed: Any = None,
-        durable: str = "push-high",
-    ) -> Consumer:
+    ) -> Running:
         clock = SystemClock()
         streams = self.streams
         sink: GroupPublisher[bytes] = GroupPublisher(
@@ -93,13 +114,18 @@ class Mesh:
             follow_ups=follow_ups,
             lease=lease,
         )
+        held = Held()
         consumer = Consumer(
-            streams, stream="WORK", durable=durable, handle=worker.handler("high")
+            streams,
+            stream="WORK",
+            durable="push-high",
+            handle=worker.handler("high"),
+            observer=held,
         )
         await consumer.start()
         self.stack.push_async_callback(recorder.close, timedelta(0))
         self.stack.push_async_callback(consumer.stop, timedelta(0))
-        return consumer
+        return Running(consumer, worker, held)
 
     async def publish(self, *jobs: DeliveryJob) -> None:
         body = DeliveryChunk(jobs=jobs).SerializeToString()

@@ -192,8 +192,8 @@ async def test_a_crash_before_the_provider_s_accept_loses_nothing(mesh: Any) -> 
     stuck.gate.clear()
     await mesh.publish(make_job())
     abandoned = await mesh.worker(stuck)
-    await wait_until(lambda: abandoned._holding.unsettled())
-    await abandoned.stop(timedelta(0))
+    await wait_until(lambda: stuck.offered)
+    await abandoned.crash()
     await mesh.worker(healthy)
     await mesh.until("SENT")
     assert (len(stuck.sent), len(healthy.sent)) == (0, 1)
@@ -207,7 +207,7 @@ async def test_a_crash_after_the_provider_s_accept_doubles_and_is_told(
     await mesh.publish(make_job())
     abandoned = await mesh.worker(dying)
     await wait_until(lambda: dying.sent)
-    await abandoned.stop(timedelta(0))
+    await abandoned.crash()
     await mesh.worker(healthy)
     await mesh.until("SENT")
     [sent] = [e for e in await mesh.events() if e.kind == EVENT_KIND_SENT]
@@ -223,7 +223,7 @@ async def test_a_crash_after_the_done_mark_folds_and_still_tells_sent(
     await mesh.publish(job)
     provider.gate.clear()
     abandoned = await mesh.worker(provider, lease=LONG)
-    await wait_until(lambda: abandoned._holding.unsettled())
+    await wait_until(lambda: provider.offered)
     await nats.kill()
     provider.gate.set()
     await wait_until(lambda: provider.sent)
@@ -234,7 +234,7 @@ async def test_a_crash_after_the_done_mark_folds_and_still_tells_sent(
         return claim.state.name == "DONE"
 
     await wait_for(is_done)
-    stopping = asyncio.create_task(abandoned.stop(timedelta(0)))
+    stopping = asyncio.create_task(abandoned.crash())
     await nats.start()
     await stopping
     await mesh.worker(second)
@@ -260,10 +260,9 @@ async def test_a_long_call_keeps_its_leases(mesh: Any) -> None:
     provider.gate.clear()
     job = make_job()
     await mesh.publish(job)
-    consumer = await mesh.worker(provider, lease=timedelta(milliseconds=300))
-    worker: Any = consumer._handle.__closure__[1].cell_contents
-    keeping = asyncio.create_task(worker.keep_leases())
-    await wait_until(lambda: worker._calls)
+    running = await mesh.worker(provider, lease=timedelta(milliseconds=300))
+    keeping = asyncio.create_task(running.worker.keep_leases())
+    await wait_until(lambda: provider.offered)
     started = asyncio.get_running_loop().time()
     claims = mesh.claims()
     while asyncio.get_running_loop().time() < started + 1:
@@ -280,9 +279,9 @@ async def test_nothing_is_sent_unclaimed_while_valkey_is_down(
 ) -> None:
     provider = ScriptedProvider()
     await valkey.kill()
-    consumer = await mesh.worker(provider)
+    running = await mesh.worker(provider)
     await mesh.publish(make_job())
-    await wait_until(lambda: consumer._holding.unsettled())
+    await wait_until(lambda: running.held.count)
     assert provider.sent == []
     await valkey.start()
     await mesh.until("SENT")
@@ -295,9 +294,8 @@ async def test_results_wait_for_valkey_and_nothing_is_sent_again(
     provider = ScriptedProvider()
     provider.gate.clear()
     await mesh.publish(make_job())
-    consumer = await mesh.worker(provider, lease=LONG)
-    worker: Any = consumer._handle.__closure__[1].cell_contents
-    await wait_until(lambda: worker._calls)
+    await mesh.worker(provider, lease=LONG)
+    await wait_until(lambda: provider.offered)
     await valkey.kill()
     provider.gate.set()
     await wait_until(lambda: provider.sent)

@@ -12,7 +12,7 @@ DEMO_TENANT = "demo"
 _ENTRIES: dict[str, dict[str, Any]] = {
     "demo": {"tenant": DEMO_TENANT, "scopes": ["*"]},
     # A service of the mesh: each of its calls names the tenant it acts for.
-    "mesh": {"tenant": "*", "scopes": ["internal"]},
+    "mesh": {"tenant": "*", "scopes": ["internal", "*"]},
 }
 
 

@@ -1,8 +1,9 @@
 -- Claims the jobs of one tenant in one go; one letter of the answer for each.
 --
 -- KEYS  of job i: [3i-2] claim, [3i-1] cancelled, [3i] suppressed
--- ARGV  [1] lease in ms, [2] time to live of the keys in ms,
---       then of job i: [3i] owner, [3i+1] attempt, [3i+2] "1" when it has expired
+-- ARGV  [1] lease in ms, [2] time to live of the keys in ms, and of all jobs, as every
+--       argument costs the client: [3] the owners and [4] the attempts with a space
+--       between them, [5] a "1" for each that has expired and a "0" for the others
 -- Value of a claim:
 --       L<owner> <attempt> <end of the lease, ms>    is being sent
 --       W<attempt>                                   waits for that attempt
@@ -17,9 +18,10 @@ local now = redis.call('TIME')
 now = now[1] * 1000 + math.floor(now[2] / 1000)
 local letters, details = {}, {}
 local lease, ttl = tonumber(ARGV[1]), ARGV[2]
+local owners, attempts = string.gmatch(ARGV[3], '%S+'), string.gmatch(ARGV[4], '%S+')
 for i = 1, #KEYS / 3 do
   local key = KEYS[3 * i - 2]
-  local owner, attempt = ARGV[3 * i], ARGV[3 * i + 1]
+  local owner, attempt = owners(), attempts()
   local held = redis.call('GET', key)
   local letter = 'C'
   if held then
@@ -50,7 +52,7 @@ for i = 1, #KEYS / 3 do
       letter = 'X'
     elseif stopped[2] then
       letter = 'S'
-    elseif ARGV[3 * i + 2] == '1' then
+    elseif string.byte(ARGV[5], i) == 49 then
       letter = 'E'
     else
       local value = string.format('L%s %s %.0f', owner, attempt, now + lease)

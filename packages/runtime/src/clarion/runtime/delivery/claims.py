@@ -65,8 +65,7 @@ class Claim:
     """With LEASED."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(NamedTuple):
     """What became of a claimed job."""
 
     tenant: str
@@ -116,9 +115,8 @@ class Claims:
         found: list[Claim] = [_CLAIMED] * len(asks)
         for places in _by_tenant([ask.job.tenant_id for ask in asks]):
             keys: list[str] = []
-            args: list[str | int] = [self._lease, self._ttl]
-            for place in places:
-                ask = asks[place]
+            theirs = [asks[place] for place in places]
+            for ask in theirs:
                 job = ask.job
                 tenant = job.tenant_id
                 keys += (
@@ -126,7 +124,13 @@ class Claims:
                     cancelled_key(tenant, job.notification_id),
                     suppressed_key(tenant, job.channel, job.target.address),
                 )
-                args += (ask.owner, job.attempt or 1, 1 if ask.is_expired else 0)
+            args = (
+                self._lease,
+                self._ttl,
+                " ".join([ask.owner for ask in theirs]),
+                " ".join([str(ask.job.attempt or 1) for ask in theirs]),
+                "".join(["1" if ask.is_expired else "0" for ask in theirs]),
+            )
             letters, details = await self._claim(keys, args)
             if letters == b"C" * len(places):
                 continue
@@ -138,13 +142,11 @@ class Claims:
     async def settle(self, marks: Sequence[Mark]) -> None:
         """Writes the marks, one call for each tenant; repeating it is safe."""
         for places in _by_tenant([mark.tenant for mark in marks]):
-            keys: list[str] = []
-            args: list[str | int | bytes] = [self._ttl]
-            for place in places:
-                mark = marks[place]
-                keys.append(claim_key(mark.tenant, mark.delivery_id))
-                args += (mark.owner, mark.value)
-            await self._settle(keys, args)
+            theirs = [marks[place] for place in places]
+            keys = [claim_key(mark.tenant, mark.delivery_id) for mark in theirs]
+            owners = " ".join([mark.owner for mark in theirs])
+            values = [mark.value for mark in theirs]
+            await self._settle(keys, (self._ttl, owners, *values))
 
     async def renew(self, asks: Iterable[tuple[DeliveryJob, str]]) -> int:
         """Makes leases (job, owner) last from now on; how many still were held."""
@@ -155,8 +157,8 @@ class Claims:
                 claim_key(pairs[p][0].tenant_id, pairs[p][0].delivery_id)
                 for p in places
             ]
-            args = [self._lease, self._ttl, *(pairs[p][1] for p in places)]
-            kept += int(await self._renew(keys, args))
+            owners = " ".join([pairs[p][1] for p in places])
+            kept += int(await self._renew(keys, (self._lease, self._ttl, owners)))
         return kept
 
 

@@ -43,8 +43,8 @@ class ScriptedProvider:
     """Records what it is given and answers as scripted; SENT by default.
 
     ``script`` maps a job to its outcome. Clear ``gate`` to hold every send before its
-    jobs are recorded; set ``answers`` to False to take jobs and never answer, as a
-    worker that dies after the provider's accept would see it.
+    jobs are taken; set ``answers`` to False to take jobs and never answer, as a worker
+    that dies after the provider's accept would see it.
     """
 
     def __init__(self, name: str = "scripted", script: Script | None = None) -> None:
@@ -53,6 +53,8 @@ class ScriptedProvider:
         self.gate = asyncio.Event()
         self.gate.set()
         self.answers = True
+        self.offered = 0
+        """Jobs that were given to ``send``, whether it took them or not."""
         self.sent: list[DeliveryJob] = []
         """Copies of the jobs of every attempt, whatever the outcome."""
         self.problem: Exception | None = None
@@ -61,6 +63,7 @@ class ScriptedProvider:
 
     async def send(self, jobs: Sequence[DeliveryJob], settle: Settle) -> None:
         """See Provider."""
+        self.offered += len(jobs)
         await self.gate.wait()
         for job in jobs:
             copy = DeliveryJob()

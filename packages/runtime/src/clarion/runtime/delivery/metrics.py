@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import timedelta
 
 from clarion.runtime.delivery.claims import ClaimState
@@ -13,6 +13,10 @@ from clarion.runtime.delivery.outcome import OutcomeKind
 from clarion.runtime.telemetry import meter
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
+
+_SAMPLES = 64
+"""Times recorded of one batch; above, every n-th entry stands for n. The counters are
+exact, the shape of the histograms is, their counts are not."""
 
 _meter = meter()
 _attempts = _meter.create_counter(
@@ -50,13 +54,14 @@ _held = _meter.create_counter(
 _latency = _meter.create_histogram(
     "clarion.delivery.provider.duration",
     unit="s",
-    description="From the request to the provider's answer",
+    description="From the request to the provider's answer; sampled under load",
     explicit_bucket_boundaries_advisory=_SECONDS,
 )
 _accept_to_provider = _meter.create_histogram(
     "clarion.delivery.accept_to_provider.duration",
     unit="s",
-    description="From acceptance to the provider's answer, first attempts",
+    description="From acceptance to the provider's answer, first attempts; "
+    "sampled under load",
     explicit_bucket_boundaries_advisory=_SECONDS,
 )
 _queue_age = _meter.create_histogram(
@@ -76,27 +81,19 @@ _UNSENT = {
 }
 
 
-def record_entries(channel: str, entries: Iterable[Entry]) -> None:
+def record_entries(channel: str, entries: Sequence[Entry]) -> None:
     """Counts entries that have been dealt with: counters once per distinct label."""
     attempts: Counter[tuple[str, str, str]] = Counter()
     unsent: Counter[str] = Counter()
+    doubtful = 0
     for entry in entries:
         outcome = entry.outcome
         if outcome is None:
             unsent[_UNSENT[entry.claim.state]] += 1
             continue
         attempts[entry.provider, outcome.kind.value, outcome.reason] += 1
-        labels = {"channel": channel, "provider": entry.provider}
-        if entry.latency is not None:
-            _latency.record(entry.latency.total_seconds(), labels)
-        if outcome.kind is OutcomeKind.SENT:
-            if entry.attempt == 1 and entry.job.HasField("accepted_time"):
-                waited = time_between(entry.job.accepted_time, entry.at)
-                _accept_to_provider.record(
-                    waited.total_seconds(), {"channel": channel, "lane": entry.lane}
-                )
-            if entry.is_doubtful:
-                _doubtful.add(1, {"channel": channel, "cause": "crash"})
+        if outcome.kind is OutcomeKind.SENT and entry.is_doubtful:
+            doubtful += 1
     for (provider, kind, reason), count in attempts.items():
         _attempts.add(
             count,
@@ -109,6 +106,31 @@ def record_entries(channel: str, entries: Iterable[Entry]) -> None:
         )
     for state, count in unsent.items():
         _unsent.add(count, {"channel": channel, "state": state})
+    if doubtful:
+        _doubtful.add(doubtful, {"channel": channel, "cause": "crash"})
+    # One record costs as much as building an event, so a large batch is sampled.
+    for entry in entries[:: max(1, len(entries) // _SAMPLES)]:
+        _record_times(channel, entry)
+
+
+def _record_times(channel: str, entry: Entry) -> None:
+    outcome = entry.outcome
+    if outcome is None:
+        return
+    if entry.latency is not None:
+        _latency.record(
+            entry.latency.total_seconds(),
+            {"channel": channel, "provider": entry.provider},
+        )
+    if (
+        outcome.kind is OutcomeKind.SENT
+        and entry.attempt == 1
+        and entry.job.HasField("accepted_time")
+    ):
+        waited = time_between(entry.job.accepted_time, entry.at)
+        _accept_to_provider.record(
+            waited.total_seconds(), {"channel": channel, "lane": entry.lane}
+        )
 
 
 def record_unknown_retried(channel: str) -> None:

@@ -131,9 +131,14 @@ class Recorder:
     async def _store(self, entries: Sequence[Entry]) -> None:
         try:
             await self._store_all(entries)
-        except Exception as exc:  # the edge: the message is handled again, alone
+        except Exception as exc:  # the edge: one entry that cannot be stored
+            if len(entries) == 1:
+                entries[0].ticket.failed(exc)
+                return
+            # It must not take the others with it, whose messages would come again.
+            # Everything here may be repeated.
             for entry in entries:
-                entry.ticket.failed(exc)
+                await self._store([entry])
 
     async def _store_all(self, entries: Sequence[Entry]) -> None:
         over, coming_back = self._judge(entries)

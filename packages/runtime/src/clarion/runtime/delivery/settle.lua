@@ -1,12 +1,14 @@
 -- Writes what became of claimed jobs of one tenant.
 --
 -- KEYS  the claims
--- ARGV  [1] time to live in ms, then of claim i: [2i] owner, [2i+1] the new value
+-- ARGV  [1] time to live in ms, [2] the owners with a space between them, then the new
+--       value of each
 -- A value D<outcome> always stands. W<attempt> is written only over what this owner
 -- leased (or nothing), and so is the empty value, which removes the lease.
 local ttl = ARGV[1]
+local owners = string.gmatch(ARGV[2], '%S+')
 for i = 1, #KEYS do
-  local key, owner, value = KEYS[i], ARGV[2 * i], ARGV[2 * i + 1]
+  local key, owner, value = KEYS[i], owners(), ARGV[i + 2]
   if string.sub(value, 1, 1) == 'D' then
     redis.call('SET', key, value, 'PX', ttl)
   else

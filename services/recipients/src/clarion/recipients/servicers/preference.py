@@ -6,13 +6,12 @@ from typing import Any
 
 from clarion.api.recipients.v1.preference_service_pb2 import (
     GetPreferencesRequest,
-    GetPreferencesResponse,
     UpdatePreferencesRequest,
-    UpdatePreferencesResponse,
 )
 from clarion.api.recipients.v1.preference_service_pb2_grpc import (
     PreferenceServiceServicer,
 )
+from clarion.api.recipients.v1.recipient_pb2 import Preferences
 from clarion.recipients.changes import Changes
 from clarion.recipients.preferences import violations, with_defaults
 from clarion.recipients.tables import preferences
@@ -32,22 +31,21 @@ class PreferenceServicer(PreferenceServiceServicer):
 
     async def UpdatePreferences(
         self, request: UpdatePreferencesRequest, context: Any
-    ) -> UpdatePreferencesResponse:
+    ) -> Preferences:
         tenant, user_id = current_caller().tenant, request.user_id
         found = violations(request.preferences, user_id)
         if found:
             raise InvalidArgumentError(violations=found)
         now = self._clock.now()
         async with self._changes.of(tenant, user_id) as change:
-            stored = await preferences.change(
+            return await preferences.change(
                 change.connection, tenant, user_id, request.preferences, now
             )
-        return UpdatePreferencesResponse(preferences=stored)
 
     async def GetPreferences(
         self, request: GetPreferencesRequest, context: Any
-    ) -> GetPreferencesResponse:
+    ) -> Preferences:
         tenant = current_caller().tenant
         async with transaction(self._pool) as connection:
             stored = await preferences.get(connection, tenant, request.user_id)
-        return GetPreferencesResponse(preferences=with_defaults(stored))
+        return with_defaults(stored)

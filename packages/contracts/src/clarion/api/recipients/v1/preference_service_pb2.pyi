@@ -46,30 +46,6 @@ class UpdatePreferencesRequest(_message.Message):
 Global___UpdatePreferencesRequest: _TypeAlias = UpdatePreferencesRequest  # noqa: Y015
 
 @_typing.final
-class UpdatePreferencesResponse(_message.Message):
-    """UpdatePreferencesResponse has the preferences as stored."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PREFERENCES_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def preferences(self) -> _recipient_pb2.Preferences:
-        """The preferences."""
-
-    def __init__(
-        self,
-        *,
-        preferences: _recipient_pb2.Preferences | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["preferences", b"preferences"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["preferences", b"preferences"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___UpdatePreferencesResponse: _TypeAlias = UpdatePreferencesResponse  # noqa: Y015
-
-@_typing.final
 class GetPreferencesRequest(_message.Message):
     """GetPreferencesRequest names a person."""
 
@@ -90,27 +66,3 @@ class GetPreferencesRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetPreferencesRequest: _TypeAlias = GetPreferencesRequest  # noqa: Y015
-
-@_typing.final
-class GetPreferencesResponse(_message.Message):
-    """GetPreferencesResponse has the preferences."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PREFERENCES_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def preferences(self) -> _recipient_pb2.Preferences:
-        """The preferences."""
-
-    def __init__(
-        self,
-        *,
-        preferences: _recipient_pb2.Preferences | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["preferences", b"preferences"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["preferences", b"preferences"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___GetPreferencesResponse: _TypeAlias = GetPreferencesResponse  # noqa: Y015

@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from clarion.api.recipients.v1 import preference_service_pb2 as clarion_dot_api_dot_recipients_dot_v1_dot_preference__service__pb2
+from clarion.api.recipients.v1 import recipient_pb2 as clarion_dot_api_dot_recipients_dot_v1_dot_recipient__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -38,12 +39,12 @@ class PreferenceServiceStub:
         self.UpdatePreferences = channel.unary_unary(
                 '/clarion.api.recipients.v1.PreferenceService/UpdatePreferences',
                 request_serializer=clarion_dot_api_dot_recipients_dot_v1_dot_preference__service__pb2.UpdatePreferencesRequest.SerializeToString,
-                response_deserializer=clarion_dot_api_dot_recipients_dot_v1_dot_preference__service__pb2.UpdatePreferencesResponse.FromString,
+                response_deserializer=clarion_dot_api_dot_recipients_dot_v1_dot_recipient__pb2.Preferences.FromString,
                 _registered_method=True)
         self.GetPreferences = channel.unary_unary(
                 '/clarion.api.recipients.v1.PreferenceService/GetPreferences',
                 request_serializer=clarion_dot_api_dot_recipients_dot_v1_dot_preference__service__pb2.GetPreferencesRequest.SerializeToString,
-                response_deserializer=clarion_dot_api_dot_recipients_dot_v1_dot_preference__service__pb2.GetPreferencesResponse.FromString,
+                response_deserializer=clarion_dot_api_dot_recipients_dot_v1_dot_recipient__pb2.Preferences.FromString,
                 _registered_method=True)
 
 
@@ -55,6 +56,10 @@ class PreferenceServiceServicer:
         """UpdatePreferences changes what is given and keeps the rest; an entry of a map takes the place of the entry of that
         name. Works for a person who is not known yet. Repeating it is safe.
         Reasons: INVALID_ARGUMENT, also for an unknown time zone.
+        The answer is the preferences themselves, so that REST shows the same JSON as it takes: the transcoder
+        can not unwrap a message.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -62,6 +67,8 @@ class PreferenceServiceServicer:
 
     def GetPreferences(self, request, context):
         """GetPreferences returns what a person wants, the defaults filled in.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -73,12 +80,12 @@ def add_PreferenceServiceServicer_to_server(servicer, server):
             'UpdatePreferences': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdatePreferences,
                     request_deserializer=clarion_dot_api_dot_recipients_dot_v1_dot_preference__service__pb2.UpdatePreferencesRequest.FromString,
-                    response_serializer=clarion_dot_api_dot_recipients_dot_v1_dot_preference__service__pb2.UpdatePreferencesResponse.SerializeToString,
+                    response_serializer=clarion_dot_api_dot_recipients_dot_v1_dot_recipient__pb2.Preferences.SerializeToString,
             ),
             'GetPreferences': grpc.unary_unary_rpc_method_handler(
                     servicer.GetPreferences,
                     request_deserializer=clarion_dot_api_dot_recipients_dot_v1_dot_preference__service__pb2.GetPreferencesRequest.FromString,
-                    response_serializer=clarion_dot_api_dot_recipients_dot_v1_dot_preference__service__pb2.GetPreferencesResponse.SerializeToString,
+                    response_serializer=clarion_dot_api_dot_recipients_dot_v1_dot_recipient__pb2.Preferences.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -108,7 +115,7 @@ class PreferenceService:
             target,
             '/clarion.api.recipients.v1.PreferenceService/UpdatePreferences',
             clarion_dot_api_dot_recipients_dot_v1_dot_preference__service__pb2.UpdatePreferencesRequest.SerializeToString,
-            clarion_dot_api_dot_recipients_dot_v1_dot_preference__service__pb2.UpdatePreferencesResponse.FromString,
+            clarion_dot_api_dot_recipients_dot_v1_dot_recipient__pb2.Preferences.FromString,
             options,
             channel_credentials,
             insecure,
@@ -135,7 +142,7 @@ class PreferenceService:
             target,
             '/clarion.api.recipients.v1.PreferenceService/GetPreferences',
             clarion_dot_api_dot_recipients_dot_v1_dot_preference__service__pb2.GetPreferencesRequest.SerializeToString,
-            clarion_dot_api_dot_recipients_dot_v1_dot_preference__service__pb2.GetPreferencesResponse.FromString,
+            clarion_dot_api_dot_recipients_dot_v1_dot_recipient__pb2.Preferences.FromString,
             options,
             channel_credentials,
             insecure,

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from clarion.api.recipients.v1 import preference_service_pb2 as _preference_service_pb2
+from clarion.api.recipients.v1 import recipient_pb2 as _recipient_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
 import abc as _abc_1
@@ -33,26 +34,40 @@ class PreferenceServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PreferenceServiceAsyncStub: ...
-    UpdatePreferences: _grpc.UnaryUnaryMultiCallable[_preference_service_pb2.UpdatePreferencesRequest, _preference_service_pb2.UpdatePreferencesResponse]
+    UpdatePreferences: _grpc.UnaryUnaryMultiCallable[_preference_service_pb2.UpdatePreferencesRequest, _recipient_pb2.Preferences]
     """UpdatePreferences changes what is given and keeps the rest; an entry of a map takes the place of the entry of that
     name. Works for a person who is not known yet. Repeating it is safe.
     Reasons: INVALID_ARGUMENT, also for an unknown time zone.
+    The answer is the preferences themselves, so that REST shows the same JSON as it takes: the transcoder
+    can not unwrap a message.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
-    GetPreferences: _grpc.UnaryUnaryMultiCallable[_preference_service_pb2.GetPreferencesRequest, _preference_service_pb2.GetPreferencesResponse]
-    """GetPreferences returns what a person wants, the defaults filled in."""
+    GetPreferences: _grpc.UnaryUnaryMultiCallable[_preference_service_pb2.GetPreferencesRequest, _recipient_pb2.Preferences]
+    """GetPreferences returns what a person wants, the defaults filled in.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
 
 @_typing.type_check_only
 class PreferenceServiceAsyncStub(PreferenceServiceStub):
     """PreferenceService keeps what people want."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    UpdatePreferences: _aio.UnaryUnaryMultiCallable[_preference_service_pb2.UpdatePreferencesRequest, _preference_service_pb2.UpdatePreferencesResponse]  # type: ignore[assignment]
+    UpdatePreferences: _aio.UnaryUnaryMultiCallable[_preference_service_pb2.UpdatePreferencesRequest, _recipient_pb2.Preferences]  # type: ignore[assignment]
     """UpdatePreferences changes what is given and keeps the rest; an entry of a map takes the place of the entry of that
     name. Works for a person who is not known yet. Repeating it is safe.
     Reasons: INVALID_ARGUMENT, also for an unknown time zone.
+    The answer is the preferences themselves, so that REST shows the same JSON as it takes: the transcoder
+    can not unwrap a message.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
-    GetPreferences: _aio.UnaryUnaryMultiCallable[_preference_service_pb2.GetPreferencesRequest, _preference_service_pb2.GetPreferencesResponse]  # type: ignore[assignment]
-    """GetPreferences returns what a person wants, the defaults filled in."""
+    GetPreferences: _aio.UnaryUnaryMultiCallable[_preference_service_pb2.GetPreferencesRequest, _recipient_pb2.Preferences]  # type: ignore[assignment]
+    """GetPreferences returns what a person wants, the defaults filled in.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
 
 class PreferenceServiceServicer:
     """PreferenceService keeps what people want."""
@@ -61,17 +76,24 @@ class PreferenceServiceServicer:
         self,
         request: _preference_service_pb2.UpdatePreferencesRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_preference_service_pb2.UpdatePreferencesResponse, _abc.Awaitable[_preference_service_pb2.UpdatePreferencesResponse]]:
+    ) -> _typing.Union[_recipient_pb2.Preferences, _abc.Awaitable[_recipient_pb2.Preferences]]:
         """UpdatePreferences changes what is given and keeps the rest; an entry of a map takes the place of the entry of that
         name. Works for a person who is not known yet. Repeating it is safe.
         Reasons: INVALID_ARGUMENT, also for an unknown time zone.
+        The answer is the preferences themselves, so that REST shows the same JSON as it takes: the transcoder
+        can not unwrap a message.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
 
     def GetPreferences(
         self,
         request: _preference_service_pb2.GetPreferencesRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_preference_service_pb2.GetPreferencesResponse, _abc.Awaitable[_preference_service_pb2.GetPreferencesResponse]]:
-        """GetPreferences returns what a person wants, the defaults filled in."""
+    ) -> _typing.Union[_recipient_pb2.Preferences, _abc.Awaitable[_recipient_pb2.Preferences]]:
+        """GetPreferences returns what a person wants, the defaults filled in.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
 
 def add_PreferenceServiceServicer_to_server(servicer: PreferenceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
