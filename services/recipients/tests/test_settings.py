@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from clarion.recipients.queries import QUERIES, named
+from clarion.recipients.queries import QUERIES
 from clarion.recipients.settings import Settings
 from clarion.runtime.config import load, variables
 from clarion.runtime.errors import ConfigError
@@ -33,8 +33,3 @@ def test_every_statement_is_used_and_asks_for_the_tenant() -> None:
         assert f'"{name}"' in sources, name
         everybodys = name == "page_of_all_suppressions"
         assert everybodys or b"%(tenant)s" in statement, name
-
-
-def test_two_statements_of_one_name_are_refused() -> None:
-    with pytest.raises(ValueError, match="same name"):
-        named("-- name: a\nSELECT 1\n-- name: a\nSELECT 2")

@@ -16,7 +16,7 @@ from clarion.runtime.errors import (
     InvalidArgumentError,
     InvalidPageTokenError,
 )
-from clarion.tracking import columns, page_token, queries
+from clarion.tracking import columns, page_token
 from clarion.tracking.analytics import METRICS, PERIODS, Question
 from clarion.tracking.page_token import Position
 from clarion.tracking.settings import Settings
@@ -116,13 +116,6 @@ def test_an_array_is_encoded_as_the_server_reads_it():
 )
 def test_only_an_id_that_may_be_new_is_waited_for(id, young):
     assert may_be_young(bytes.fromhex(id.replace("-", "")), NOW) is young
-
-
-def test_queries_are_found_by_name():
-    assert queries.parse("-- all\n-- name: a\n-- why\nA\n-- name: b\nB\n") == {
-        "a": b"-- why\nA",
-        "b": b"B",
-    }
 
 
 def test_settings_have_working_defaults_and_stand_in_the_readme():

@@ -20,7 +20,12 @@ def cancelled_key(tenant: str, notification_id: str) -> str:
 
 
 def suppressed_key(tenant: str, channel: str, address: str) -> str:
-    """Set while nothing may be sent to an address; the address itself is not stored."""
+    """Set while nothing may be sent to an address; the address itself is not stored.
+
+    Mail addresses are one in whatever case they are written.
+    """
+    if channel == "email":
+        address = address.lower()
     digest = blake2b(address.encode(), digest_size=16).hexdigest()
     return f"suppressed:{{{tenant}}}:{channel}:{digest}"
 

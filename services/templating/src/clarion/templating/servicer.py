@@ -12,10 +12,10 @@ from google.rpc.error_details_pb2 import BadRequest
 from clarion.api.event.v1.work_pb2 import Content as ContentMessage
 from clarion.api.templating.v1 import template_service_pb2 as pb
 from clarion.api.templating.v1 import template_service_pb2_grpc as rpc
+from clarion.runtime import page_token
 from clarion.runtime.caller import current_caller
 from clarion.runtime.errors import InvalidArgumentError
 from clarion.runtime.status import message_of
-from clarion.templating import page_token
 from clarion.templating.catalog import Catalog
 from clarion.templating.content import DEFAULT_LOCALE, Content, Template, Variant
 from clarion.templating.rendering import Outcome, Renderer, RenderItem
@@ -55,7 +55,7 @@ class TemplateServicer(rpc.TemplateServiceServicer):
         self, request: pb.ListTemplatesRequest, context: Any
     ) -> pb.ListTemplatesResponse:
         size = request.page_size or _PAGE
-        after = page_token.decode(request.page_token)
+        (after,) = page_token.decode(request.page_token, 1) or ("",)
         # One more than asked for tells whether there is a next page.
         found = await self._catalog.list(current_caller().tenant, after, size + 1)
         page = found[:size]

@@ -10,7 +10,7 @@ from clarion.api.tracking.v1 import (
 )
 from clarion.runtime import streams as table
 from clarion.runtime.clock import SystemClock
-from clarion.runtime.jetstream import Consumer
+from clarion.runtime.jetstream import AdvisoryWorker, Consumer
 from clarion.runtime.service import Service
 from clarion.tracking.analytics_servicer import AnalyticsServicer
 from clarion.tracking.arrivals import Arrivals
@@ -72,6 +72,8 @@ async def build(service: Service, settings: Settings) -> None:
             max_bytes=_BATCH_BYTES,
         )
     )
+    # Whatever killed its workers, of any stage, goes to the dead letters from here.
+    service.add_consumer(AdvisoryWorker(streams, clock=clock))
     maintenance = Maintenance(
         pool,
         clock,

@@ -13,7 +13,7 @@ from clarion.runtime.errors import UnavailableError
 from clarion.tracking import partitions
 from clarion.tracking.analytics import GRAIN_RETENTION
 from clarion.tracking.database_errors import translated
-from clarion.tracking.queries import query
+from clarion.tracking.queries import QUERIES
 from clarion.tracking.writer import TURN
 
 _log = logging.getLogger(__name__)
@@ -63,10 +63,10 @@ class Maintenance:
         # A day more than the consumer takes events for, so none loses its partition.
         oldest = today - self._event_retention - timedelta(days=1)
         async with self._pool.connection() as connection:
-            await connection.execute(query("take_turn"), {"key": TURN})
+            await connection.execute(QUERIES["take_turn"], {"key": TURN})
             await partitions.create(connection, ahead)
         async with self._pool.connection() as connection:
-            await connection.execute(query("take_turn"), {"key": TURN})
+            await connection.execute(QUERIES["take_turn"], {"key": TURN})
             dropped = await partitions.drop_before(connection, oldest)
         if dropped:
             days = [day.isoformat() for day in dropped]
@@ -78,18 +78,19 @@ class Maintenance:
         while forgotten >= _AT_ONCE:
             # A transaction for each part, so that writers get their turn in between.
             async with self._pool.connection() as connection:
-                await connection.execute(query("take_turn"), {"key": TURN})
+                await connection.execute(QUERIES["take_turn"], {"key": TURN})
                 cursor = await connection.execute(
-                    query("forget_notifications"), {"before": before, "limit": _AT_ONCE}
+                    QUERIES["forget_notifications"],
+                    {"before": before, "limit": _AT_ONCE},
                 )
                 row = await cursor.fetchone()
                 forgotten = row[0] if row else 0
         async with self._pool.connection() as connection:
             for grain, kept in GRAIN_RETENTION.items():
                 await connection.execute(
-                    query("forget_counters"),
+                    QUERIES["forget_counters"],
                     {"grain": grain.value, "before": now - kept},
                 )
             await connection.execute(
-                query("forget_rejected"), {"before": now - self._event_retention}
+                QUERIES["forget_rejected"], {"before": now - self._event_retention}
             )

@@ -8,7 +8,7 @@ from typing import Any
 
 from psycopg import AsyncConnection, sql
 
-from clarion.tracking.queries import query
+from clarion.tracking.queries import QUERIES
 
 _PREFIX = "events_"
 _FORMAT = f"{_PREFIX}%Y%m%d"
@@ -32,7 +32,7 @@ def partition_day(name: str) -> date | None:
 
 async def existing(connection: Connection) -> set[date]:
     """The days that have a partition."""
-    cursor = await connection.execute(query("partitions"))
+    cursor = await connection.execute(QUERIES["partitions"])
     days = (partition_day(name) for (name,) in await cursor.fetchall())
     return {day for day in days if day is not None}
 

@@ -14,7 +14,7 @@ from clarion.tracking.analytics import PERIODS, Question
 from clarion.tracking.database_errors import translated
 from clarion.tracking.event_values import EPOCH, NO_ID
 from clarion.tracking.page_token import Position
-from clarion.tracking.queries import query
+from clarion.tracking.queries import QUERIES
 from clarion.tracking.state import Rule
 
 _BREAKDOWN_SQL: Mapping[str, bytes] = {
@@ -111,7 +111,7 @@ class Repository:
     ) -> NotificationRow | None:
         """One notification of the tenant's, or None."""
         parameters = {"tenant_id": tenant, "notification_id": notification_id.hex()}
-        rows = await self._rows(query("notification"), parameters)
+        rows = await self._rows(QUERIES["notification"], parameters)
         return NotificationRow(*rows[0]) if rows else None
 
     async def deliveries(self, ids: Iterable[bytes]) -> list[DeliveryRow]:
@@ -130,7 +130,7 @@ class Repository:
             # Clocks of different machines differ by less than this.
             "since": (row.accepted_time - timedelta(days=1)).date(),
         }
-        rows = await self._rows(query("timeline"), parameters)
+        rows = await self._rows(QUERIES["timeline"], parameters)
         return [EventRow(*row) for row in rows]
 
     async def list_notifications(
@@ -146,7 +146,7 @@ class Repository:
             "type": filters.type,
             "limit": limit,
         }
-        text = query("list_notifications").replace(b"{status}", _STATUS_SQL)
+        text = QUERIES["list_notifications"].replace(b"{status}", _STATUS_SQL)
         return [NotificationRow(*row) for row in await self._rows(text, parameters)]
 
     async def reconciliation(
@@ -163,9 +163,9 @@ class Repository:
             "waiting": [int(status) for status in state.WAITING],
             "limit": most,
         }
-        decided = await self._rows(query("count_decided"), parameters)
-        statuses = await self._rows(query("count_deliveries"), parameters)
-        waiting = await self._rows(query("oldest_waiting"), parameters)
+        decided = await self._rows(QUERIES["count_decided"], parameters)
+        statuses = await self._rows(QUERIES["count_deliveries"], parameters)
+        waiting = await self._rows(QUERIES["oldest_waiting"], parameters)
         return Reconciliation(
             decided[0][0], dict(statuses), [DeliveryRow(*row) for row in waiting]
         )
@@ -182,12 +182,12 @@ class Repository:
             "metrics": list(question.metrics),
         }
         key = _BREAKDOWN_SQL[question.breakdown]
-        rows = await self._rows(query("counters").replace(b"{key}", key), parameters)
+        rows = await self._rows(QUERIES["counters"].replace(b"{key}", key), parameters)
         return [(metric, word, number) for metric, word, number in rows]
 
     async def _of(self, name: str, ids: Iterable[bytes]) -> list[tuple[Any, ...]]:
         return await self._rows(
-            query(name), {"notification_id": [id.hex() for id in ids]}
+            QUERIES[name], {"notification_id": [id.hex() for id in ids]}
         )
 
     async def _rows(

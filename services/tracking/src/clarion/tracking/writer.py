@@ -17,7 +17,7 @@ from clarion.tracking.batch import Batch
 from clarion.tracking.database_errors import translated
 from clarion.tracking.event_values import EPOCH, NO_ID, micros_of
 from clarion.tracking.known import EarlierEvent, Known
-from clarion.tracking.queries import query
+from clarion.tracking.queries import QUERIES
 
 TURN = 0x636C6172696F6E
 """Key of the advisory lock that writers of one database share."""
@@ -61,7 +61,7 @@ class Writer:
                 async with self._pool.connection() as connection:
                     columns.register(connection)
                     async with connection.cursor(binary=True) as cursor:
-                        await cursor.execute(query("take_turn"), {"key": TURN})
+                        await cursor.execute(QUERIES["take_turn"], {"key": TURN})
                         if not days <= self._days:
                             await partitions.create(connection, days)
                         duplicates = await _store(cursor, batch)
@@ -102,7 +102,7 @@ async def _store(cursor: Cursor, batch: Batch) -> int:
 
 async def _run(cursor: Cursor, name: str, parameters: Mapping[str, object]) -> None:
     # Planned anew each time: a plan for ten rows is a disaster for ten thousand.
-    await cursor.execute(query(name), parameters, prepare=False)
+    await cursor.execute(QUERIES[name], parameters, prepare=False)
 
 
 async def _known(cursor: Cursor, batch: Batch) -> dict[bytes, Known]:

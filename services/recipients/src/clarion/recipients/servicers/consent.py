@@ -17,10 +17,11 @@ from clarion.api.recipients.v1.consent_service_pb2 import (
     RemoveSuppressionResponse,
 )
 from clarion.api.recipients.v1.consent_service_pb2_grpc import ConsentServiceServicer
-from clarion.recipients import instant, page_token
+from clarion.recipients import instant
 from clarion.recipients.suppressing import Suppressions
 from clarion.recipients.tables import consents, suppressions
 from clarion.recipients.transactions import Pool, transaction
+from clarion.runtime import page_token
 from clarion.runtime.caller import current_caller
 from clarion.runtime.clock import Clock
 from clarion.runtime.errors import InvalidArgumentError

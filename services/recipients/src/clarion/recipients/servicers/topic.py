@@ -14,9 +14,9 @@ from clarion.api.recipients.v1.topic_service_pb2 import (
     UnsubscribeResponse,
 )
 from clarion.api.recipients.v1.topic_service_pb2_grpc import TopicServiceServicer
-from clarion.recipients import page_token
 from clarion.recipients.tables import topics
 from clarion.recipients.transactions import Pool, transaction
+from clarion.runtime import page_token
 from clarion.runtime.caller import current_caller
 from clarion.runtime.clock import Clock
 from clarion.runtime.errors import FieldViolation, InvalidArgumentError

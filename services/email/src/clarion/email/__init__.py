@@ -1,0 +1,1 @@
+"""The channel email: deliveries to a mail server by SMTP."""

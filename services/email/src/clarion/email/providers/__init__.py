@@ -1,0 +1,3 @@
+"""One third party in each module."""
+
+from __future__ import annotations
