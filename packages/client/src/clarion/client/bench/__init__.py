@@ -1,0 +1,1 @@
+"""Benchmarks of the whole mesh on one machine."""

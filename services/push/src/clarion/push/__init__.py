@@ -1,0 +1,1 @@
+"""Push: FCM v1 and APNs adapters."""

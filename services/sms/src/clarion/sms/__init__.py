@@ -1,0 +1,1 @@
+"""SMS: Twilio adapter, receipts."""

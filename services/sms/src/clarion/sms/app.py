@@ -1,0 +1,45 @@
+"""The wiring of the SMS channel."""
+
+from __future__ import annotations
+
+from clarion.api.channel.v1.webhook_service_pb2_grpc import (
+    add_WebhookServiceServicer_to_server,
+)
+from clarion.api.recipients.v1.consent_service_pb2_grpc import ConsentServiceStub
+from clarion.runtime.clock import SystemClock
+from clarion.runtime.delivery import add_channel
+from clarion.runtime.jetstream import GroupPublisher
+from clarion.runtime.service import Service
+from clarion.runtime.streams import events_subject
+from clarion.sms.providers.twilio import TwilioProvider
+from clarion.sms.receiving import Receiving
+from clarion.sms.servicer import WebhookServicer
+from clarion.sms.settings import Settings
+from clarion.sms.signature import SignatureCheck
+from clarion.sms.suppressing import CHANNEL, Suppressions
+
+
+async def build(service: Service, settings: Settings) -> None:
+    """Delivers the channel ``sms`` by Twilio and takes its receipts and opt-outs."""
+    clock = SystemClock()
+    suppressions = Suppressions(ConsentServiceStub(service.channel("recipients")))
+    await add_channel(
+        service,
+        CHANNEL,
+        [TwilioProvider(settings, clock)],
+        on_failed=suppressions.on_failed,
+    )
+    streams = await service.connect_streams()
+    # An item is an encoded EventChunk; such chunks are joined by concatenation.
+    events: GroupPublisher[bytes] = GroupPublisher(
+        streams.publisher, events_subject(CHANNEL), b"".join
+    )
+    service.on_close(events.close)
+    service.add_servicer(
+        add_WebhookServiceServicer_to_server,
+        WebhookServicer(
+            settings.public_url,
+            SignatureCheck(settings.twilio_auth_token, settings.twilio_shared_key),
+            Receiving(events, suppressions, settings.tenants, clock),
+        ),
+    )

@@ -1,0 +1,3 @@
+"""One third party per module."""
+
+from __future__ import annotations

@@ -1,0 +1,226 @@
+"""The whole service on real NATS and Valkey: from the queue to the receipt's event."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from aiohttp import web
+from google.api.httpbody_pb2 import HttpBody
+
+from clarion.api.channel.v1 import webhook_service_pb2 as pb
+from clarion.api.channel.v1.webhook_service_pb2_grpc import WebhookServiceStub
+from clarion.api.event.v1 import notification_event_pb2 as event_pb
+from clarion.api.event.v1.work_pb2 import DeliveryChunk, DeliveryJob
+from clarion.client.embedded.servers import NatsServer, ValkeyServer
+from clarion.runtime.config import Secret
+from clarion.runtime.delivery.in_memory import make_job
+from clarion.runtime.jetstream import Streams, declare_streams
+from clarion.runtime.service import Service
+from clarion.runtime.settings import RuntimeSettings
+from clarion.runtime.testing import INTERNAL_KEY, GrpcHarness, wait_until, write_keys
+from clarion.sandbox.testing import RunningSandbox, running_sandbox
+from clarion.sms.app import build
+
+pytestmark = pytest.mark.integration
+
+ADA, OURS = "+15550100001", "+15005550006"
+
+
+class Edge:
+    """HTTP to WebhookService, as the edge does it."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.answered: list[int] = []
+        self._stub: Any = None
+
+    def serve(self, channel: grpc.aio.Channel) -> None:
+        self._stub = WebhookServiceStub(channel)
+
+    async def handle(self, request: web.Request) -> web.Response:
+        content_type = request.headers["content-type"]
+        raw = HttpBody(content_type=content_type, data=await request.read())
+        names = request.match_info
+        try:
+            response = await self._stub.ReceiveWebhook(
+                pb.ReceiveWebhookRequest(
+                    channel=names["channel"], provider=names["provider"], raw=raw
+                ),
+                metadata=(
+                    ("x-envoy-original-path", request.raw_path),
+                    ("x-twilio-signature", request.headers["x-twilio-signature"]),
+                ),
+            )
+        except grpc.aio.AioRpcError as error:
+            self.answered.append(503)
+            return web.Response(status=503, text=error.details())
+        self.answered.append(200)
+        return web.Response(
+            body=response.raw.data, content_type=response.raw.content_type
+        )
+
+
+@dataclass
+class Mesh:
+    """A running service and what is around it."""
+
+    streams: Streams
+    sandbox: RunningSandbox
+    edge: Edge
+
+    async def publish(self, *jobs: DeliveryJob) -> None:
+        body = DeliveryChunk(jobs=jobs).SerializeToString()
+        await self.streams.publisher.publish(
+            "work.sms.high", body, message_id=jobs[0].delivery_id
+        )
+
+    async def events(self) -> list[event_pb.NotificationEvent]:
+        """Every event so far, each id once, oldest first."""
+        api = self.streams.js
+        info = await api.request("STREAM.INFO.EVENTS")
+        found: dict[str, event_pb.NotificationEvent] = {}
+        for sequence in range(1, int(info["state"]["last_seq"]) + 1):
+            answer = await api.request("STREAM.MSG.GET.EVENTS", {"seq": sequence})
+            data = base64.b64decode(answer["message"]["data"])
+            for event in event_pb.EventChunk.FromString(data).events:
+                found.setdefault(event.event_id, event)
+        return list(found.values())
+
+    async def until(self, *kinds: str) -> list[event_pb.NotificationEvent]:
+        """The events, as soon as they are of these kinds."""
+        wanted = [event_pb.EventKind.Value(f"EVENT_KIND_{kind}") for kind in kinds]
+        async with asyncio.timeout(15):
+            while True:
+                events = await self.events()
+                if [event.kind for event in events] == wanted:
+                    return events
+                await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+async def edge() -> AsyncIterator[Edge]:
+    edge = Edge()
+    app = web.Application()
+    app.router.add_post("/webhooks/{channel}/{provider}", edge.handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    edge.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield edge
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def mesh(
+    tmp_path: Path,
+    edge: Edge,
+    recipients_server: GrpcHarness,
+    make_settings: Callable[..., Any],
+) -> AsyncIterator[Mesh]:
+    async with AsyncExitStack() as stack:
+        nats = await stack.enter_async_context(NatsServer(tmp_path / "nats"))
+        valkey = await stack.enter_async_context(ValkeyServer(tmp_path / "valkey"))
+        sandbox = await stack.enter_async_context(running_sandbox(tmp_path))
+        await sandbox.webhooks(twilio_inbound_url=f"{edge.url}/webhooks/sms/twilio")
+        streams = await Streams.connect(nats.url)
+        stack.push_async_callback(streams.close)
+        await declare_streams(streams.js, 1)
+        shared = RuntimeSettings(
+            write_keys(tmp_path / "keys.json"),
+            "127.0.0.1:0",
+            service_key=Secret(INTERNAL_KEY),
+            nats_url=nats.url,
+            redis_url=valkey.url,
+            recipients_target=recipients_server.target,
+            drain=timedelta(seconds=2),
+        )
+        service = Service("sms", shared)
+        stack.push_async_callback(service.stop)
+        await build(
+            service,
+            make_settings(
+                twilio_account_sid=sandbox.twilio_account_sid,
+                twilio_auth_token=Secret(sandbox.twilio_auth_token),
+                twilio_url=sandbox.twilio_url,
+                public_url=edge.url,
+            ),
+        )
+        await service.start()
+        channel = grpc.aio.insecure_channel(f"127.0.0.1:{service.port}")
+        stack.push_async_callback(channel.close)
+        edge.serve(channel)
+        yield Mesh(streams, sandbox, edge)
+
+
+def text_to(number: str = ADA) -> DeliveryJob:
+    return make_job(number, channel="sms", priority="high")
+
+
+async def test_a_job_is_sent_and_its_receipt_comes_back(mesh: Mesh) -> None:
+    job = text_to()
+    await mesh.publish(job)
+    sent, delivered = await mesh.until("SENT", "DELIVERED")
+    [arrived] = await mesh.sandbox.messages(channel="sms")
+    assert arrived["delivery_id"] == job.delivery_id
+    sid = arrived["provider_message_id"]
+    assert sent.attempt.provider_message_id == sid
+    assert delivered.receipt.provider_message_id == sid
+    for event in (sent, delivered):
+        assert event.tenant_id == "demo"
+        assert event.notification_id == job.notification_id
+        assert event.delivery_id == job.delivery_id
+        assert event.type == job.type
+
+
+async def test_late_double_and_disordered_receipts_are_told_once(mesh: Mesh) -> None:
+    receipts = [
+        {"status": "delivered", "after_ms": 10},
+        {"status": "sent", "after_ms": 40},
+        {"status": "delivered", "after_ms": 80},
+    ]
+    await mesh.sandbox.script([{"action": {"receipts": receipts}}])
+    await mesh.publish(text_to())
+    await wait_until(lambda: len(mesh.edge.answered) == 3)
+    assert mesh.edge.answered == [200, 200, 200]
+    kinds = sorted(event.kind for event in await mesh.events())
+    assert kinds == [event_pb.EVENT_KIND_SENT, event_pb.EVENT_KIND_DELIVERED]
+
+
+async def test_stop_is_suppressed_and_start_lifts_it(
+    mesh: Mesh, recipients: Any
+) -> None:
+    await mesh.sandbox.receive_sms(ADA, OURS, "STOP")
+    await wait_until(lambda: recipients.suppressed == {("demo", ADA): "stop"})
+    await mesh.sandbox.receive_sms(ADA, OURS, "START")
+    await wait_until(lambda: not recipients.suppressed)
+
+
+async def test_an_opted_out_number_is_told_to_recipients(
+    mesh: Mesh, recipients: Any
+) -> None:
+    match = {"provider": "twilio"}
+    await mesh.sandbox.script([{"match": match, "action": {"code": 21610}}])
+    await mesh.publish(text_to())
+    [failed] = await mesh.until("FAILED")
+    assert (failed.reason, failed.attempt.provider_code) == ("opted_out", "21610")
+    await wait_until(lambda: recipients.suppressed == {("demo", ADA): "stop"})
+
+
+async def test_a_provider_that_is_away_is_tried_again(mesh: Mesh) -> None:
+    match = {"provider": "twilio"}
+    rule = {"match": match, "times": 1, "action": {"code": 20503}}
+    await mesh.sandbox.script([rule])
+    await mesh.publish(text_to())
+    retrying, sent, _ = await mesh.until("RETRYING", "SENT", "DELIVERED")
+    assert retrying.reason == "provider_unavailable"
+    assert sent.attempt.attempt == 2
