@@ -107,11 +107,13 @@ def render() -> str:
             if not body:
                 continue
             request = method.input_type
-            target = request if body == "*" else request.fields_by_name[body].message_type
+            is_whole = body == "*"
+            field = None if is_whole else request.fields_by_name[body]
+            target = request if field is None else field.message_type
             if target.full_name == HTTP_BODY:
                 continue
             messages.setdefault(target.full_name, target)
-            bound = re.findall(r"\{(\w+)", path) if body == "*" else []
+            bound = re.findall(r"\{(\w+)", path) if is_whole else []
             names = "".join(f'["{name}"]=true,' for name in bound)
             routes.append(
                 f'  {{verb="{verb}", pattern="{lua_pattern(path)}", '
