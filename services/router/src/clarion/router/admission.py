@@ -5,14 +5,26 @@ Pure. The rules of the contract itself are checked before.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from google.protobuf.struct_pb2 import ListValue, Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from clarion.api.router.v1.notification_pb2 import Notification
 from clarion.runtime.errors import FieldViolation
+
+MOST_LEVELS = 16
+"""How deep ``data`` may be nested. Decoders give up at 100 messages inside each other;
+a level costs three, and a notification travels inside of chunks and events."""
+
+_FIRST_SECOND = -62_135_596_800  # 0001-01-01, the range of google.protobuf.Timestamp
+_LAST_SECOND = 253_402_300_799  # 9999-12-31
+
+Object = Callable[[str, str, str], None]
+"""Takes a field, what to change and the stable id of the rule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +42,13 @@ def objections(
     """What stands against accepting it; ``path`` is where the notification stands."""
     found: list[FieldViolation] = []
 
-    def object_to(field: str, description: str, reason: str) -> None:
-        found.append(FieldViolation(f"{path}.{field}", description, reason))
+    def object_to(field: str, description: str, rule: str) -> None:
+        found.append(FieldViolation(f"{path}.{field}", description, rule))
 
     size = notification.ByteSize()
     if size > limits.max_bytes:
-        largest = max(
-            (field for field, _ in notification.ListFields()),
-            key=lambda field: _size_of(notification, field.name),
-        )
         object_to(
-            largest.name,
+            _largest_field(notification),
             f"the notification has {size} bytes, at most {limits.max_bytes} are "
             "accepted: shorten this field, the largest",
             "size",
@@ -60,43 +68,93 @@ def objections(
             "is required: give title, message or template_id",
             "title.required",
         )
-    if notification.HasField("scheduled_at"):
-        latest = now + limits.max_schedule
-        if _seconds(notification.scheduled_at) > latest.timestamp():
-            object_to(
-                "scheduled_at",
-                f"lies more than {limits.max_schedule.days} days ahead",
-                "scheduled_at.too_late",
-            )
-    if notification.HasField("expires_at"):
-        start = max(
-            now.timestamp(),
-            _seconds(notification.scheduled_at)
-            if notification.HasField("scheduled_at")
-            else 0.0,
-        )
-        if _seconds(notification.expires_at) <= start:
-            object_to(
-                "expires_at",
-                "must lie after now and after scheduled_at",
-                "expires_at.too_early",
-            )
+    if notification.HasField("data"):
+        _judge_data(notification.data, object_to)
+    _judge_times(notification, limits.max_schedule, now, object_to)
     return found
 
 
-def _seconds(instant: Timestamp) -> float:
+def seconds(instant: Timestamp) -> float:
+    """A Timestamp as seconds since 1970."""
     return instant.seconds + instant.nanos / 1e9
 
 
-def _size_of(notification: Notification, field: str) -> int:
-    alone = Notification()
-    value = getattr(notification, field)
-    if field == "tags":
-        alone.tags.update(value)
-    elif field == "channels":
-        alone.channels.extend(value)
-    elif hasattr(value, "CopyFrom"):
-        getattr(alone, field).CopyFrom(value)
-    else:
-        setattr(alone, field, value)
-    return alone.ByteSize()
+def _judge_times(
+    notification: Notification, most: timedelta, now: datetime, object_to: Object
+) -> None:
+    has_schedule = notification.HasField("scheduled_at")
+    has_expiry = notification.HasField("expires_at")
+    if not (has_schedule or has_expiry):
+        return
+    for field, instant in (
+        ("scheduled_at", notification.scheduled_at),
+        ("expires_at", notification.expires_at),
+    ):
+        # A client that sets the two numbers by itself can make what is no instant.
+        if not (
+            _FIRST_SECOND <= instant.seconds <= _LAST_SECOND
+            and 0 <= instant.nanos < 1_000_000_000
+        ):
+            object_to(
+                field,
+                "is not an instant: seconds within the years 1 to 9999, nanos from 0 "
+                "to 999,999,999",
+                "instant",
+            )
+            return
+    start = now.timestamp()
+    if has_schedule:
+        start = max(start, seconds(notification.scheduled_at))
+        if start > (now + most).timestamp():
+            object_to(
+                "scheduled_at",
+                f"lies more than {most.days} days ahead",
+                "scheduled_at.too_late",
+            )
+    if has_expiry and seconds(notification.expires_at) <= start:
+        object_to(
+            "expires_at",
+            "must lie after now and after scheduled_at",
+            "expires_at.too_early",
+        )
+
+
+def _judge_data(data: Struct, object_to: Object) -> None:
+    level: list[Value] = list(data.fields.values())
+    for _ in range(MOST_LEVELS):
+        deeper: list[Value] = []
+        for value in level:
+            kind = value.WhichOneof("kind")
+            if kind == "number_value":
+                if not math.isfinite(value.number_value):
+                    object_to(
+                        "data",
+                        "holds a number that JSON cannot write (NaN or infinity)",
+                        "data.finite",
+                    )
+                    return
+            elif kind in ("struct_value", "list_value"):
+                deeper.extend(_inside(value))
+        if not deeper:
+            return
+        level = deeper
+    object_to("data", f"is nested more than {MOST_LEVELS} levels deep", "data.depth")
+
+
+def _inside(value: Value) -> Sequence[Value]:
+    inner: ListValue | Struct
+    if value.HasField("list_value"):
+        inner = value.list_value
+        return inner.values
+    inner = value.struct_value
+    return list(inner.fields.values())
+
+
+def _largest_field(notification: Notification) -> str:
+    def size_without(name: str) -> int:
+        rest = Notification()
+        rest.CopyFrom(notification)
+        rest.ClearField(name)  # type: ignore[arg-type]
+        return rest.ByteSize()
+
+    return min((field.name for field, _ in notification.ListFields()), key=size_without)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from clarion.api.router.v1.notification_service_pb2_grpc import (
     add_NotificationServiceServicer_to_server,
 )
 from clarion.router.accepting import Acceptance
 from clarion.router.admission import AdmissionLimits
+from clarion.router.breaker import Breaker
 from clarion.router.cancelling import Cancellation, ValkeyCancelMarks
 from clarion.router.consumers import IntakeHandler
-from clarion.router.idempotency import ValkeyIdempotencyKeys
+from clarion.router.metrics import IntakeObserver
 from clarion.router.neighbours import GrpcNeighbours
 from clarion.router.routing import Router
 from clarion.router.servicer import NotificationServicer
 from clarion.router.settings import Settings
+from clarion.router.storing import Store
+from clarion.router.valkey_keys import ValkeyIdempotencyKeys
 from clarion.runtime import chunks
 from clarion.runtime.clock import SystemClock
 from clarion.runtime.jetstream import Consumer, GroupPublisher
@@ -26,15 +31,21 @@ from clarion.runtime.streams import (
     stream_of,
     work_subject,
 )
+from clarion.runtime.valkey import open_client
 
 NOTIFICATION_SERVICE = "clarion.api.router.v1.NotificationService"
+VALKEY_PAUSE = timedelta(seconds=1)
+"""How long Valkey is left alone once it did not answer."""
 
 
 async def build(service: Service, settings: Settings) -> None:
     """Wires the front door and the workers of the three lanes."""
     clock = SystemClock()
     streams = await service.connect_streams()
-    valkey = await service.redis()
+    # Not service.redis(): readiness would depend on it, and nothing would be sent here
+    # any more while accepting goes on without it.
+    valkey = open_client(service.settings.url("redis"))
+    service.on_close(valkey.aclose)
 
     def group_publisher(subject: str) -> GroupPublisher[bytes]:
         publisher = GroupPublisher(streams.publisher, subject, chunks.join)
@@ -42,18 +53,22 @@ async def build(service: Service, settings: Settings) -> None:
         return publisher
 
     events = group_publisher(events_subject("router"))
-    acceptance = Acceptance(
+    store = Store(
         lanes={lane: group_publisher(work_subject(INTAKE, lane)) for lane in LANES},
         events=events,
         scheduler=streams.scheduler,
-        keys=ValkeyIdempotencyKeys(valkey, settings.idempotency_window),
-        limits=AdmissionLimits(
-            settings.channel_names(),
-            settings.max_notification_bytes,
-            settings.max_schedule,
+        keys=ValkeyIdempotencyKeys(
+            valkey,
+            settings.idempotency_window,
+            Breaker("valkey", settings.idempotency_patience, VALKEY_PAUSE, clock),
         ),
-        clock=clock,
     )
+    limits = AdmissionLimits(
+        settings.channel_names(),
+        settings.max_notification_bytes,
+        settings.max_schedule,
+    )
+    acceptance = Acceptance(store, limits, clock)
     cancellation = Cancellation(
         streams.scheduler,
         ValkeyCancelMarks(valkey, settings.cancel_window),
@@ -79,8 +94,9 @@ async def build(service: Service, settings: Settings) -> None:
                 streams,
                 stream=stream_of(INTAKE),
                 durable=durable_name(INTAKE, lane),
-                handle=IntakeHandler(router),
+                handle=IntakeHandler(router, streams.publisher),
                 concurrency=settings.route_concurrency,
                 max_messages=settings.route_messages,
+                observer=IntakeObserver(lane),
             )
         )

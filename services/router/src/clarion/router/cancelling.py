@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from clarion.api.event.v1.notification_event_pb2 import (
     EVENT_KIND_CANCELLED,
@@ -21,28 +21,65 @@ if TYPE_CHECKING:
 
 CANCELLED = "cancelled"
 CANCELLING = "cancelling"
+BEGUN = "begun"
+"""The mark of a cancel that nobody knows the end of yet."""
 
 
 class CancelMarks(Protocol):
-    """Tells the channels what not to send any more."""
+    """Tells the channels what not to send any more, and remembers the answer.
 
-    async def mark(self, tenant: str, notification_id: str) -> None:
-        """Raises UnavailableError when it could not be marked."""
+    Both raise UnavailableError when it could not be marked.
+    """
+
+    async def begin(self, tenant: str, notification_id: str) -> str:
+        """Marks it; the mark that an earlier cancel left, or nothing."""
+        ...
+
+    async def end(self, tenant: str, notification_id: str, status: str) -> None:
+        """Keeps the answer for cancels to come."""
         ...
 
 
 class ValkeyCancelMarks:
-    """Implements CancelMarks; the claim of every delivery looks at the mark."""
+    """Implements CancelMarks; the claim of every delivery looks for the mark."""
 
     def __init__(self, valkey: Redis, window: timedelta) -> None:
-        self._valkey = valkey
+        self._valkey: Any = valkey
         self._window = window
 
-    async def mark(self, tenant: str, notification_id: str) -> None:
+    async def begin(self, tenant: str, notification_id: str) -> str:
+        key = cancelled_key(tenant, notification_id)
+        with redis_errors():
+            before = await self._valkey.set(
+                key, BEGUN, nx=True, get=True, px=self._window
+            )
+        return before.decode() if before else ""
+
+    async def end(self, tenant: str, notification_id: str, status: str) -> None:
         with redis_errors():
             await self._valkey.set(
-                cancelled_key(tenant, notification_id), "1", px=self._window
+                cancelled_key(tenant, notification_id), status, px=self._window
             )
+
+
+class InMemoryCancelMarks:
+    """Implements CancelMarks for tests. Set ``error`` to make every call raise it."""
+
+    def __init__(self) -> None:
+        self.marks: dict[tuple[str, str], str] = {}
+        self.error: Exception | None = None
+
+    async def begin(self, tenant: str, notification_id: str) -> str:
+        if self.error is not None:
+            raise self.error
+        before = self.marks.get((tenant, notification_id), "")
+        self.marks.setdefault((tenant, notification_id), BEGUN)
+        return before
+
+    async def end(self, tenant: str, notification_id: str, status: str) -> None:
+        if self.error is not None:
+            raise self.error
+        self.marks[tenant, notification_id] = status
 
 
 class Cancellation:
@@ -66,12 +103,20 @@ class Cancellation:
         The mark comes first: what fires between the two steps is stopped by it.
         Raises UnavailableError; repeating is safe.
         """
-        await self._marks.mark(tenant, notification_id)
+        before = await self._marks.begin(tenant, notification_id)
         removed = await self._scheduler.cancel(
             later_subject(INTAKE, tenant, notification_id)
         )
-        if not removed:
-            return CANCELLING
+        status = CANCELLED if removed or before == CANCELLED else CANCELLING
+        # A cancel that died after the removal left its mark and perhaps no event; the
+        # notification would count as scheduled for ever.
+        if removed or before == BEGUN:
+            await self._tell(tenant, notification_id)
+        if status != before:
+            await self._marks.end(tenant, notification_id, status)
+        return status
+
+    async def _tell(self, tenant: str, notification_id: str) -> None:
         event = NotificationEvent(
             event_id=event_id(notification_id, CANCELLED),
             tenant_id=tenant,
@@ -81,4 +126,3 @@ class Cancellation:
         event.occurred_time.FromDatetime(self._clock.now())
         encoded = event.SerializeToString()
         await self._events.submit(encoded, len(encoded))
-        return CANCELLED

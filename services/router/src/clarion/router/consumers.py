@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from google.protobuf.message import DecodeError
 
 from clarion.api.event.v1.work_pb2 import IntakeChunk, IntakeItem
 from clarion.router.routing import Router
-from clarion.runtime.jetstream import Inbound, PoisonError
+from clarion.runtime import chunks
+from clarion.runtime.errors import TransientError
+from clarion.runtime.jetstream import Inbound, PoisonError, Publisher
+
+_log = logging.getLogger(__name__)
 
 
 class IntakeHandler:
-    """Handles the messages of an intake lane."""
+    """Handles the messages of an intake lane.
 
-    def __init__(self, router: Router) -> None:
+    A message carries the notifications of many senders. One that cannot be routed is
+    published again as a message of its own, where the consumer retries and dead-letters
+    it, so that it does not take the others along.
+    """
+
+    def __init__(self, router: Router, publisher: Publisher) -> None:
         self._router = router
+        self._publisher = publisher
 
     async def __call__(self, messages: Sequence[Inbound]) -> None:
         items: list[IntakeItem] = []
@@ -23,5 +34,36 @@ class IntakeHandler:
             try:
                 items.extend(IntakeChunk.FromString(message.data).items)
             except DecodeError as error:
-                raise PoisonError("not an IntakeChunk") from error
-        await self._router.route(items)
+                raise PoisonError("undecodable", "not an IntakeChunk") from error
+        if len(messages) > 1 or len(items) == 1:
+            # The consumer tries the messages one by one when this fails.
+            await self._router.route(items)
+        else:
+            await self._route_apart(messages[0].subject, items)
+
+    async def _route_apart(self, subject: str, items: Sequence[IntakeItem]) -> None:
+        try:
+            await self._router.route(items)
+        except TransientError:
+            raise
+        except Exception as error:  # the edge: whatever is wrong with one of them
+            if len(items) == 1:
+                await self._set_apart(subject, items[0], error)
+                return
+            middle = len(items) // 2
+            await self._route_apart(subject, items[:middle])
+            await self._route_apart(subject, items[middle:])
+
+    async def _set_apart(
+        self, subject: str, item: IntakeItem, error: Exception
+    ) -> None:
+        _log.warning(
+            "notification set apart",
+            extra={"notification_id": item.notification_id},
+            exc_info=error,
+        )
+        await self._publisher.publish(
+            subject,
+            chunks.join([item.SerializeToString()]),
+            message_id=f"apart:{item.notification_id}:{item.release}",
+        )

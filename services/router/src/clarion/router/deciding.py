@@ -16,7 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from clarion.api.event.v1.work_pb2 import IntakeItem, Target
 from clarion.api.recipients.v1.recipient_pb2 import Preferences
 from clarion.api.recipients.v1.recipient_service_pb2 import RecipientProfile
-from clarion.api.router.v1.decision_pb2 import DecisionTrace
+from clarion.router.admission import seconds
 from clarion.router.notification_types import policy_for
 from clarion.router.quiet_hours import QUIET_CHANNELS, is_quiet
 
@@ -89,7 +89,7 @@ def decide(item: IntakeItem, profile: RecipientProfile, now: datetime) -> Plan:
 
 def is_over(instant: Timestamp, now: datetime) -> bool:
     """Whether a protobuf Timestamp lies at or before ``now``."""
-    return instant.seconds + instant.nanos / 1e9 <= now.timestamp()
+    return seconds(instant) <= now.timestamp()
 
 
 def _judge(plan: Plan, channel: ChannelPlan, now: datetime) -> None:
@@ -115,28 +115,36 @@ def _judge(plan: Plan, channel: ChannelPlan, now: datetime) -> None:
 
 def _unwanted(preferences: Preferences, plan: Plan, channel: str) -> str:
     """The switch that is off, or nothing."""
-    switch = f"{channel}_enabled"
+    switch = _SWITCHES.get(channel)
     if (
-        switch in _SWITCHES
-        and preferences.HasField(switch)  # type: ignore[arg-type]
+        switch is not None
         and not getattr(preferences, switch)
+        and preferences.HasField(switch)  # type: ignore[arg-type]
     ):
         return "channel_disabled"
-    names = (plan.item.notification.type, plan.category)
-    for name in names:
-        if not preferences.categories.get(name, True):
-            return "category_disabled"
-    for name in names:
-        if name in preferences.category_channels and not preferences.category_channels[
-            name
-        ].channels.get(channel, True):
-            return "category_channel_disabled"
+    type_ = plan.item.notification.type
+    names = (plan.category,) if type_ == plan.category else (type_, plan.category)
+    categories = preferences.categories
+    if categories:
+        for name in names:
+            if not categories.get(name, True):
+                return "category_disabled"
+    by_category = preferences.category_channels
+    if by_category:
+        for name in names:
+            # Asked first: looking up a map of messages adds what is not there.
+            if name in by_category and not by_category[name].channels.get(
+                channel, True
+            ):
+                return "category_channel_disabled"
     return ""
 
 
-_SWITCHES = frozenset(
-    name for name in Preferences.DESCRIPTOR.fields_by_name if name.endswith("_enabled")
-)
+_SWITCHES = {
+    name.removesuffix("_enabled"): name
+    for name in Preferences.DESCRIPTOR.fields_by_name
+    if name.endswith("_enabled")
+}
 
 
 def _targets(plan: Plan, channel: str) -> Sequence[Target]:
@@ -180,18 +188,3 @@ def _drop_suppressed(plan: Plan, channel: ChannelPlan) -> None:
     channel.targets[:] = kept
     if not kept:
         channel.object(SUPPRESSED, reason)
-
-
-def trace_of(plan: Plan, now: datetime) -> DecisionTrace:
-    """The decision as it is written down; its deliveries are added later."""
-    trace = DecisionTrace(
-        category=plan.category,
-        priority=plan.priority,
-        preferences_version=plan.profile.preferences.version,
-    )
-    trace.decided_time.FromDatetime(now)
-    for channel in plan.channels:
-        trace.channels.add(
-            channel=channel.channel, outcome=channel.outcome, reason=channel.reason
-        )
-    return trace

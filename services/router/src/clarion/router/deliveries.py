@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from typing import NamedTuple
 
-from google.protobuf.struct_pb2 import Struct
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import code_pb2
 
 from clarion.api.event.v1.notification_event_pb2 import (
     EVENT_KIND_DECIDED,
     NotificationEvent,
 )
-from clarion.api.event.v1.work_pb2 import Content, DeliveryJob, Target
+from clarion.api.event.v1.work_pb2 import Content, DeliveryJob
 from clarion.api.ratelimit.v1.rate_limit_service_pb2 import AcquireItem
 from clarion.api.templating.v1.template_service_pb2 import RenderItem, RenderResult
-from clarion.router.deciding import FAILED, Plan, trace_of
+from clarion.router.deciding import FAILED, PLANNED, ChannelPlan, Plan
 from clarion.runtime.ids import delivery_id, event_id
 
 Rendered = Mapping[tuple[str, str], RenderResult]
@@ -59,86 +59,110 @@ def render_item_for(plan: Plan) -> RenderItem:
         item.data.CopyFrom(notification.data)
     if recipient.HasField("attributes"):
         item.recipient.CopyFrom(recipient.attributes)
-    person = Struct()
-    person["user_id"] = notification.user_id
-    person["display_name"] = recipient.display_name
-    item.recipient.MergeFrom(person)
+    person = item.recipient.fields
+    person["user_id"].string_value = notification.user_id
+    person["display_name"].string_value = recipient.display_name
     return item
 
 
+class EncodedJob(NamedTuple):
+    """A delivery, ready to be published."""
+
+    channel: str
+    lane: str
+    delivery_id: str
+    body: bytes
+
+
 def write_down(
-    plan: Plan, rendered: Rendered, trace_parent: str, now: datetime
-) -> tuple[list[DeliveryJob], NotificationEvent]:
+    plan: Plan, rendered: Rendered, trace_parent: str, now: Timestamp
+) -> tuple[list[EncodedJob], NotificationEvent]:
     """The jobs of a plan and its DECIDED event.
 
     A channel whose rendering failed is decided as failed, with the reason.
     """
-    notification_id = plan.item.notification_id
-    contents: dict[str, Content] = {}
-    for channel in plan.planned:
-        result = rendered[notification_id, channel.channel]
-        if result.HasField("content"):
-            contents[channel.channel] = result.content
-        else:
-            reason = _RENDER_REASONS.get(result.error.code, "render_failed")
-            channel.object(FAILED, reason)
-
-    trace = trace_of(plan, now)
-    jobs: list[DeliveryJob] = []
-    for channel, decision in zip(plan.channels, trace.channels, strict=True):
-        content = contents.get(channel.channel)
+    item = plan.item
+    notification = item.notification
+    event = NotificationEvent(
+        event_id=event_id(item.notification_id, "decided", str(item.release)),
+        tenant_id=item.tenant_id,
+        notification_id=item.notification_id,
+        kind=EVENT_KIND_DECIDED,
+        occurred_time=now,
+        user_id=notification.user_id,
+        type=notification.type,
+    )
+    decided = event.decided
+    decided.notification.CopyFrom(notification)
+    decided.accepted_time.CopyFrom(item.accepted_time)
+    decided.key_id = item.key_id
+    trace = decided.decision
+    trace.category = plan.category
+    trace.priority = plan.priority
+    trace.preferences_version = plan.profile.preferences.version
+    trace.decided_time.CopyFrom(now)
+    jobs: list[EncodedJob] = []
+    for channel in plan.channels:
+        content = _content_of(plan, channel, rendered)
+        decision = trace.channels.add(
+            channel=channel.channel, outcome=channel.outcome, reason=channel.reason
+        )
         if content is None:
             continue
         decision.template_id = content.template_id
         decision.template_version = content.template_version
-        for job in _jobs_of(plan, channel.channel, channel.targets, content):
-            job.trace_parent = trace_parent
-            decision.deliveries.add(
-                delivery_id=job.delivery_id, device_id=job.target.device_id
+        job = _job_for(plan, channel.channel, content, trace_parent)
+        for target in channel.targets:
+            job.delivery_id = delivery_id(
+                item.notification_id, channel.channel, target.address
             )
-            jobs.append(job)
-
-    event = NotificationEvent(
-        event_id=event_id(notification_id, "decided", str(plan.item.release)),
-        tenant_id=plan.item.tenant_id,
-        notification_id=notification_id,
-        kind=EVENT_KIND_DECIDED,
-        user_id=plan.item.notification.user_id,
-        type=plan.item.notification.type,
-    )
-    event.occurred_time.FromDatetime(now)
-    event.decided.notification.CopyFrom(plan.item.notification)
-    event.decided.decision.CopyFrom(trace)
-    event.decided.accepted_time.CopyFrom(plan.item.accepted_time)
-    event.decided.key_id = plan.item.key_id
+            job.target.CopyFrom(target)
+            decision.deliveries.add(
+                delivery_id=job.delivery_id, device_id=target.device_id
+            )
+            jobs.append(
+                EncodedJob(
+                    channel.channel,
+                    plan.priority,
+                    job.delivery_id,
+                    job.SerializeToString(),
+                )
+            )
     return jobs, event
 
 
-def _jobs_of(
-    plan: Plan, channel: str, targets: list[Target], content: Content
-) -> list[DeliveryJob]:
+def _content_of(plan: Plan, channel: ChannelPlan, rendered: Rendered) -> Content | None:
+    if channel.outcome != PLANNED:
+        return None
+    result = rendered[plan.item.notification_id, channel.channel]
+    if result.HasField("content"):
+        return result.content
+    channel.object(FAILED, _RENDER_REASONS.get(result.error.code, "render_failed"))
+    return None
+
+
+def _job_for(
+    plan: Plan, channel: str, content: Content, trace_parent: str
+) -> DeliveryJob:
+    """The job of one channel; what differs from target to target is left out."""
     item = plan.item
     notification = item.notification
-    jobs = []
-    for target in targets:
-        job = DeliveryJob(
-            delivery_id=delivery_id(item.notification_id, channel, target.address),
-            notification_id=item.notification_id,
-            tenant_id=item.tenant_id,
-            user_id=notification.user_id,
-            channel=channel,
-            priority=plan.priority,
-            target=target,
-            content=content,
-            attempt=1,
-            accepted_time=item.accepted_time,
-            type=notification.type,
-            category=plan.category,
-            collapse_key=notification.collapse_key,
-        )
-        if notification.HasField("data"):
-            job.content.data.CopyFrom(notification.data)
-        if notification.HasField("expires_at"):
-            job.expires_time.CopyFrom(notification.expires_at)
-        jobs.append(job)
-    return jobs
+    job = DeliveryJob(
+        notification_id=item.notification_id,
+        tenant_id=item.tenant_id,
+        user_id=notification.user_id,
+        channel=channel,
+        priority=plan.priority,
+        content=content,
+        attempt=1,
+        accepted_time=item.accepted_time,
+        trace_parent=trace_parent,
+        type=notification.type,
+        category=plan.category,
+        collapse_key=notification.collapse_key,
+    )
+    if notification.HasField("data"):
+        job.content.data.CopyFrom(notification.data)
+    if notification.HasField("expires_at"):
+        job.expires_time.CopyFrom(notification.expires_at)
+    return job

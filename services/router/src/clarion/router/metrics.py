@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from clarion.router.deciding import PLANNED
-from clarion.runtime.metrics import Attribute, Name, counter
+from collections import Counter
+from collections.abc import Iterable
+from datetime import timedelta
+
+from clarion.router.deciding import PLANNED, Plan
+from clarion.runtime.jetstream.ports import NullObserver
+from clarion.runtime.metrics import Attribute, Name, counter, histogram
+from clarion.runtime.streams import INTAKE
 
 _accepted = counter(Name.ACCEPTED)
 _refused = counter(Name.REFUSED)
 _planned = counter(Name.PLANNED)
 _skipped = counter(Name.SKIPPED)
+_queue_age = histogram(Name.QUEUE_AGE)
+_dead_lettered = counter(Name.DEAD_LETTERED)
 
 
 def record_accepted(lane: str, count: int) -> None:
@@ -21,13 +29,32 @@ def record_refused(reason: str, count: int = 1) -> None:
     _refused.add(count, {Attribute.REASON: reason})
 
 
-def record_decision(
-    channel: str, lane: str, outcome: str, reason: str, count: int
-) -> None:
-    """A channel was decided: so many deliveries planned, or none and why."""
-    if outcome == PLANNED:
-        _planned.add(count, {Attribute.CHANNEL: channel, Attribute.LANE: lane})
-    else:
-        _skipped.add(
-            count, {Attribute.CHANNEL: channel, Attribute.REASON: reason or outcome}
+def record_decisions(plans: Iterable[Plan]) -> None:
+    """Channels were decided: so many deliveries planned, or none and why."""
+    planned: Counter[tuple[str, str]] = Counter()
+    skipped: Counter[tuple[str, str]] = Counter()
+    for plan in plans:
+        for channel in plan.channels:
+            if channel.outcome == PLANNED:
+                planned[channel.channel, plan.priority] += len(channel.targets)
+            else:
+                skipped[channel.channel, channel.reason or channel.outcome] += 1
+    for (name, lane), count in planned.items():
+        _planned.add(count, {Attribute.CHANNEL: name, Attribute.LANE: lane})
+    for (name, reason), count in skipped.items():
+        _skipped.add(count, {Attribute.CHANNEL: name, Attribute.REASON: reason})
+
+
+class IntakeObserver(NullObserver):
+    """Counts what the consumer of one lane does."""
+
+    def __init__(self, lane: str) -> None:
+        self._labels: dict[str, str] = {Attribute.STAGE: INTAKE, Attribute.LANE: lane}
+
+    def handled(self, durable: str, messages: int, queue_age: timedelta) -> None:
+        _queue_age.record(queue_age.total_seconds(), self._labels)
+
+    def dead_lettered(self, durable: str, error: BaseException) -> None:
+        _dead_lettered.add(
+            1, {Attribute.STAGE: INTAKE, Attribute.REASON: type(error).__name__}
         )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
 
@@ -13,6 +12,7 @@ from clarion.api.ratelimit.v1.rate_limit_service_pb2 import (
     AcquireItem,
     AcquireResult,
     BatchAcquireRequest,
+    BatchReleaseRequest,
 )
 from clarion.api.ratelimit.v1.rate_limit_service_pb2_grpc import RateLimitServiceStub
 from clarion.api.recipients.v1.recipient_service_pb2 import (
@@ -27,17 +27,36 @@ from clarion.api.templating.v1.template_service_pb2 import (
 )
 from clarion.api.templating.v1.template_service_pb2_grpc import TemplateServiceStub
 from clarion.runtime.caller import as_tenant
+from clarion.runtime.errors import RequestTooLargeError
 
 T = TypeVar("T")
+R = TypeVar("R")
 
-# Answers stay well under the 4 MiB that a message may have.
+# Few enough for one message as a rule: at most 4 MiB there and 16 MiB back.
 _MOST_RECIPIENTS = 1000
 _MOST_PERMITS = 5000
 _MOST_RENDERS = 250
 
 
-def _runs(items: Sequence[T], most: int) -> list[Sequence[T]]:
-    return [items[start : start + most] for start in range(0, len(items), most)]
+async def _in_runs(
+    ask: Callable[[Sequence[T]], Coroutine[Any, Any, Sequence[R]]],
+    items: Sequence[T],
+    most: int,
+) -> list[R]:
+    """Asks in runs of at most ``most``, one after the other: some are judged in order.
+
+    A run that is too large for one message, there or back, is asked in halves.
+    """
+    answers: list[R] = []
+    for start in range(0, len(items), most):
+        run = items[start : start + most]
+        try:
+            answers += await ask(run)
+        except RequestTooLargeError:
+            if len(run) == 1:
+                raise
+            answers += await _in_runs(ask, run, (len(run) + 1) // 2)
+    return answers
 
 
 class GrpcNeighbours:
@@ -58,40 +77,43 @@ class GrpcNeighbours:
     async def recipients(
         self, tenant: str, user_ids: Sequence[str]
     ) -> Sequence[RecipientProfile]:
-        with as_tenant(tenant):
-            answers = await asyncio.gather(
-                *(
-                    self._recipients.BatchGetRecipients(
-                        BatchGetRecipientsRequest(user_ids=run), timeout=self._timeout
-                    )
-                    for run in _runs(user_ids, _MOST_RECIPIENTS)
-                )
+        async def ask(run: Sequence[str]) -> Sequence[RecipientProfile]:
+            request = BatchGetRecipientsRequest(user_ids=run)
+            answer = await self._recipients.BatchGetRecipients(
+                request, timeout=self._timeout
             )
-        return [profile for answer in answers for profile in answer.profiles]
+            return answer.profiles
+
+        with as_tenant(tenant):
+            return await _in_runs(ask, user_ids, _MOST_RECIPIENTS)
 
     async def acquire(
         self, tenant: str, items: Sequence[AcquireItem]
     ) -> Sequence[AcquireResult]:
-        results: list[AcquireResult] = []
+        async def ask(run: Sequence[AcquireItem]) -> Sequence[AcquireResult]:
+            request = BatchAcquireRequest(items=run)
+            answer = await self._ratelimit.BatchAcquire(request, timeout=self._timeout)
+            return answer.results
+
         with as_tenant(tenant):
-            # One after the other: items are judged in order.
-            for run in _runs(items, _MOST_PERMITS):
-                answer = await self._ratelimit.BatchAcquire(
-                    BatchAcquireRequest(items=run), timeout=self._timeout
-                )
-                results.extend(answer.results)
-        return results
+            return await _in_runs(ask, items, _MOST_PERMITS)
+
+    async def release(self, tenant: str, items: Sequence[AcquireItem]) -> None:
+        async def ask(run: Sequence[AcquireItem]) -> Sequence[None]:
+            request = BatchReleaseRequest(items=run)
+            await self._ratelimit.BatchRelease(request, timeout=self._timeout)
+            return ()
+
+        with as_tenant(tenant):
+            await _in_runs(ask, items, _MOST_PERMITS)
 
     async def render(
         self, tenant: str, items: Sequence[RenderItem]
     ) -> Sequence[RenderResult]:
+        async def ask(run: Sequence[RenderItem]) -> Sequence[RenderResult]:
+            request = BatchRenderRequest(items=run)
+            answer = await self._templating.BatchRender(request, timeout=self._timeout)
+            return answer.results
+
         with as_tenant(tenant):
-            answers = await asyncio.gather(
-                *(
-                    self._templating.BatchRender(
-                        BatchRenderRequest(items=run), timeout=self._timeout
-                    )
-                    for run in _runs(items, _MOST_RENDERS)
-                )
-            )
-        return [result for answer in answers for result in answer.results]
+            return await _in_runs(ask, items, _MOST_RENDERS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 DEFAULT_PRIORITY = "medium"
 DEFAULT_CHANNELS = ("push", "in_app")
@@ -32,6 +33,7 @@ class TypePolicy:
     priority: str = DEFAULT_PRIORITY
 
 
+@lru_cache(maxsize=4096)
 def policy_for(type_: str) -> TypePolicy:
     """The policy of a type; a type that is not built in is its own category."""
     return TypePolicy(category=_CATEGORY_OF.get(type_, type_))

@@ -29,6 +29,10 @@ class Neighbours(Protocol):
         """One result for each item, in that order."""
         ...
 
+    async def release(self, tenant: str, items: Sequence[AcquireItem]) -> None:
+        """Gives permits back that were not used; repeating is safe."""
+        ...
+
     async def render(
         self, tenant: str, items: Sequence[RenderItem]
     ) -> Sequence[RenderResult]:

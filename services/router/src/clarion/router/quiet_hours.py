@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, time
+from datetime import UTC, datetime, time, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
@@ -13,8 +13,12 @@ QUIET_CHANNELS = frozenset({"push", "email", "sms"})
 
 
 @lru_cache(maxsize=1024)
-def _zone(name: str) -> ZoneInfo:
-    return ZoneInfo(name)
+def _zone(name: str) -> tzinfo:
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        # Checked when it was stored, by a host that may know more zones than this one.
+        return UTC
 
 
 @lru_cache(maxsize=2048)
@@ -25,8 +29,8 @@ def _clock_time(text: str) -> time:
 def is_quiet(quiet_hours: QuietHours, time_zone: str, now: datetime) -> bool:
     """Whether ``now`` (aware) lies in the span; start included, end not.
 
-    ``time_zone`` is the recipient's, for a span that names none; empty is UTC. A span
-    whose start is its end is a whole day.
+    ``time_zone`` is the recipient's, for a span that names none; empty and unknown ones
+    are UTC. A span whose start is its end is a whole day.
     """
     if not quiet_hours.start or not quiet_hours.end:
         return False

@@ -16,8 +16,9 @@ from clarion.api.router.v1.notification_service_pb2 import (
 from clarion.api.router.v1.notification_service_pb2_grpc import (
     NotificationServiceServicer,
 )
-from clarion.router.accepting import Acceptance, Accepted
+from clarion.router.accepting import Acceptance
 from clarion.router.cancelling import Cancellation
+from clarion.router.storing import Accepted
 from clarion.runtime.caller import current_caller
 from clarion.runtime.status import message_of
 

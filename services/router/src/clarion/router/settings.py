@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
+from clarion.runtime.streams import CHANNELS
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -18,6 +20,8 @@ class Settings:
     """How far ahead a notification may be scheduled."""
     idempotency_window: timedelta = timedelta(hours=24)
     """How long an idempotency key is remembered."""
+    idempotency_patience: timedelta = timedelta(milliseconds=100)
+    """How long accepting waits for Valkey before it goes on without."""
     cancel_window: timedelta = timedelta(hours=48)
     """How long a cancel is looked at by the channels; longer than any retry lasts."""
     route_concurrency: int = 2
@@ -26,6 +30,14 @@ class Settings:
     """How many messages one batch takes at most."""
     neighbour_deadline: timedelta = timedelta(seconds=5)
     """How long one call to a neighbour may take before it is tried again."""
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.channel_names()) - set(CHANNELS))
+        if unknown or not self.channel_names():
+            raise ValueError(
+                f"CLARION_CHANNELS names {', '.join(unknown) or 'no channel'}: "
+                f"there are {', '.join(CHANNELS)}"
+            )
 
     def channel_names(self) -> tuple[str, ...]:
         """The channels of the mesh."""

@@ -1,0 +1,91 @@
+"""The double of the neighbours: people, limits and templates in this process."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from google.rpc import code_pb2
+
+from clarion.api.event.v1.work_pb2 import Content
+from clarion.api.ratelimit.v1.rate_limit_service_pb2 import AcquireItem, AcquireResult
+from clarion.api.recipients.v1.recipient_service_pb2 import RecipientProfile
+from clarion.api.templating.v1.template_service_pb2 import RenderItem, RenderResult
+from clarion.runtime.errors import InvalidArgumentError
+
+UNKNOWN = RecipientProfile(found=False)
+
+
+class InMemoryNeighbours:
+    """Implements Neighbours.
+
+    Put people into ``people`` by user id, categories without permits into ``limited``
+    (category -> the window that is full) and templates that fail into ``broken``
+    (template id -> google.rpc code). Every call about one of ``refused`` (user ids) is
+    refused as a whole. ``errors`` makes calls fail: by the call's name
+    what to raise, once each. ``calls`` counts, ``permits`` is what was taken.
+    """
+
+    def __init__(self) -> None:
+        self.people: dict[str, RecipientProfile] = {}
+        self.limited: dict[str, str] = {}
+        self.broken: dict[str, code_pb2.Code] = {}
+        self.refused: set[str] = set()
+        self.errors: dict[str, list[Exception]] = defaultdict(list)
+        self.calls: dict[str, int] = defaultdict(int)
+        self.permits: dict[str, AcquireItem] = {}
+
+    async def recipients(
+        self, tenant: str, user_ids: Sequence[str]
+    ) -> Sequence[RecipientProfile]:
+        self._called("recipients")
+        if not self.refused.isdisjoint(user_ids):
+            raise InvalidArgumentError("not a person's id")
+        return [self.people.get(user_id, UNKNOWN) for user_id in user_ids]
+
+    async def acquire(
+        self, tenant: str, items: Sequence[AcquireItem]
+    ) -> Sequence[AcquireResult]:
+        self._called("acquire")
+        return [self._permit(item) for item in items]
+
+    async def release(self, tenant: str, items: Sequence[AcquireItem]) -> None:
+        self._called("release")
+        for item in items:
+            self.permits.pop(item.request_id, None)
+
+    async def render(
+        self, tenant: str, items: Sequence[RenderItem]
+    ) -> Sequence[RenderResult]:
+        self._called("render")
+        return [
+            self._rendered(item, channel) for item in items for channel in item.channels
+        ]
+
+    def _called(self, name: str) -> None:
+        self.calls[name] += 1
+        if self.errors[name]:
+            raise self.errors[name].pop(0)
+
+    def _permit(self, item: AcquireItem) -> AcquireResult:
+        window = self.limited.get(item.category)
+        if window is not None:
+            return AcquireResult(allowed=False, exceeded=window)
+        self.permits[item.request_id] = item
+        return AcquireResult(allowed=True)
+
+    def _rendered(self, item: RenderItem, channel: str) -> RenderResult:
+        result = RenderResult(key=item.key, channel=channel)
+        template_id = item.template_id or "default"
+        if template_id in self.broken:
+            result.error.code = self.broken[template_id]
+        else:
+            content = Content(
+                title=item.title,
+                body=item.message,
+                template_id=template_id,
+                template_version=item.template_version or 1,
+                locale=item.locale or "en",
+            )
+            result.content.CopyFrom(content)
+        return result

@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clarion.api.event.v1.work_pb2 import IntakeItem
+from clarion.api.recipients.v1.recipient_pb2 import QuietHours
+from clarion.api.recipients.v1.recipient_service_pb2 import RecipientProfile
+from clarion.router.deciding import PLANNED, decide
+from clarion.runtime.testing import FakeClock
+
+CHANNELS = ("push", "email", "sms", "in_app")
+NOON_IS_QUIET = QuietHours(start="11:00", end="13:00")
+
+
+def outcome(plan: Any, channel: str) -> tuple[str, str]:
+    (found,) = [c for c in plan.channels if c.channel == channel]
+    return found.outcome, found.reason
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_everybody_gets_everything_unless_a_rule_objects(
+    channel: str, make_item: Any, person: Any, clock: FakeClock
+) -> None:
+    plan = decide(make_item(channels=[channel]), person(), clock.now())
+    assert outcome(plan, channel) == (PLANNED, "")
+    assert plan.channels[0].targets
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_a_channel_that_is_switched_off_is_skipped(
+    channel: str, make_item: Any, person: Any, clock: FakeClock
+) -> None:
+    profile = person(**{f"{channel}_enabled": False})
+    plan = decide(make_item(channels=CHANNELS), profile, clock.now())
+    assert outcome(plan, channel) == ("skipped", "channel_disabled")
+    assert len(plan.planned) == 3
+
+
+@pytest.mark.parametrize("name", ["promotional", "newsletter"])
+def test_a_category_or_a_type_that_is_switched_off_is_skipped(
+    name: str, make_item: Any, person: Any, clock: FakeClock
+) -> None:
+    item = make_item(type="newsletter", channels=["push", "email"])
+    plan = decide(item, person(categories={name: False}), clock.now())
+    assert {(c.outcome, c.reason) for c in plan.channels} == {
+        ("skipped", "category_disabled")
+    }
+
+
+def test_a_category_can_be_switched_off_on_one_channel(
+    make_item: Any, person: Any, clock: FakeClock
+) -> None:
+    profile = person()
+    profile.preferences.category_channels["comment"].channels["email"] = False
+    before = profile.SerializeToString(deterministic=True)
+    plan = decide(make_item(channels=["push", "email"]), profile, clock.now())
+    assert outcome(plan, "email") == ("skipped", "category_channel_disabled")
+    assert outcome(plan, "push") == (PLANNED, "")
+    assert profile.SerializeToString(deterministic=True) == before
+
+
+def test_quiet_hours_hold_back_what_disturbs_and_not_the_inbox(
+    make_item: Any, person: Any, clock: FakeClock
+) -> None:
+    profile = person(quiet_hours=NOON_IS_QUIET)
+    plan = decide(make_item(channels=CHANNELS), profile, clock.now())
+    assert outcome(plan, "in_app") == (PLANNED, "")
+    for channel in ("push", "email", "sms"):
+        assert outcome(plan, channel) == ("skipped", "quiet_hours")
+
+
+def test_quiet_hours_do_not_hold_back_high_priority(
+    make_item: Any, person: Any, clock: FakeClock
+) -> None:
+    profile = person(quiet_hours=NOON_IS_QUIET)
+    item = make_item(channels=["push"], priority="high")
+    assert outcome(decide(item, profile, clock.now()), "push") == (PLANNED, "")
+
+
+@pytest.mark.parametrize(
+    ("channel", "clear"),
+    [("push", "devices"), ("email", "email"), ("sms", "phone_number")],
+)
+def test_a_person_without_an_address_is_skipped(
+    channel: str, clear: Any, make_item: Any, person: Any, clock: FakeClock
+) -> None:
+    profile = person()
+    profile.recipient.ClearField(clear)
+    plan = decide(make_item(channels=[channel]), profile, clock.now())
+    assert outcome(plan, channel) == ("skipped", "no_address")
+
+
+@pytest.mark.parametrize(
+    ("channel", "address"),
+    [
+        ("email", "ada@example.com"),
+        ("sms", "+14155550123"),
+        ("in_app", "ada"),
+    ],
+)
+def test_a_suppressed_address_is_not_used(
+    channel: str, address: str, make_item: Any, person: Any, clock: FakeClock
+) -> None:
+    profile = person()
+    profile.recipient.email = "Ada@Example.com"
+    profile.suppressions.add(channel=channel, address=address, reason="stop")
+    plan = decide(make_item(channels=CHANNELS), profile, clock.now())
+    assert outcome(plan, channel) == ("suppressed", "stop")
+    assert len(plan.planned) == 3
+
+
+def test_one_suppressed_device_leaves_the_other(
+    make_item: Any, person: Any, clock: FakeClock
+) -> None:
+    profile = person()
+    profile.suppressions.add(channel="push", address="token-1", reason="unregistered")
+    plan = decide(make_item(channels=["push"]), profile, clock.now())
+    assert [target.device_id for target in plan.channels[0].targets] == ["d2"]
+
+
+def test_an_unknown_person_is_skipped_on_every_channel(
+    make_item: Any, clock: FakeClock
+) -> None:
+    profile = RecipientProfile(found=False)
+    plan = decide(make_item(channels=CHANNELS), profile, clock.now())
+    assert {(c.outcome, c.reason) for c in plan.channels} == {
+        ("skipped", "unknown_recipient")
+    }
+
+
+@pytest.mark.parametrize(("late", "expected"), [(-1, PLANNED), (0, "expired")])
+def test_what_is_over_is_not_sent(
+    late: int, expected: str, make_item: Any, person: Any, clock: FakeClock
+) -> None:
+    expiry = clock.now() - timedelta(seconds=late)
+    item = make_item(channels=["push"], expires_at=expiry)
+    assert decide(item, person(), clock.now()).channels[0].outcome == expected
+
+
+def test_a_channel_that_left_the_mesh_is_skipped(
+    make_item: Any, person: Any, clock: FakeClock
+) -> None:
+    plan = decide(make_item(channels=["fax"]), person(), clock.now())
+    assert outcome(plan, "fax") == ("skipped", "no_address")
+
+
+def test_the_notifications_own_words_win_over_the_types(
+    make_item: Any, person: Any, clock: FakeClock
+) -> None:
+    plan = decide(make_item(type="newsletter"), person(), clock.now())
+    assert (plan.category, plan.priority) == ("promotional", "medium")
+    assert [c.channel for c in plan.channels] == ["push", "in_app"]
+    item = make_item(type="newsletter", category="news", priority="low")
+    plan = decide(item, person(), clock.now())
+    assert (plan.category, plan.priority) == ("news", "low")
+
+
+# In the order in which rules are looked at: the first one that objects is the reason.
+RULES: tuple[tuple[str, Callable[[IntakeItem, RecipientProfile, datetime], None]], ...]
+RULES = (
+    ("expired", lambda item, p, now: item.notification.expires_at.FromDatetime(now)),
+    ("unknown_recipient", lambda item, p, now: p.ClearField("found")),
+    ("channel_disabled", lambda item, p, now: _set(p, "email_enabled", False)),
+    ("category_disabled", lambda item, p, now: _off(p)),
+    ("category_channel_disabled", lambda item, p, now: _off_on_email(p)),
+    (
+        "quiet_hours",
+        lambda item, p, now: p.preferences.quiet_hours.CopyFrom(NOON_IS_QUIET),
+    ),
+    ("no_address", lambda item, p, now: p.recipient.ClearField("email")),
+    (
+        "bounce",
+        lambda item, p, now: p.suppressions.append(
+            p.suppressions.add(
+                channel="email", address="ada@example.com", reason="bounce"
+            )
+        ),
+    ),
+)
+
+
+def _set(profile: RecipientProfile, name: str, value: bool) -> None:
+    setattr(profile.preferences, name, value)
+
+
+def _off(profile: RecipientProfile) -> None:
+    profile.preferences.categories["comment"] = False
+
+
+def _off_on_email(profile: RecipientProfile) -> None:
+    profile.preferences.category_channels["comment"].channels["email"] = False
+
+
+@given(objecting=st.sets(st.sampled_from(range(len(RULES)))))
+def test_the_first_rule_that_objects_gives_the_reason(
+    objecting: set[int], notify: Any, person: Any
+) -> None:
+    now = FakeClock().now()
+    item = IntakeItem(notification_id="n", notification=notify(channels=["email"]))
+    profile = person()
+    for rule in objecting:
+        RULES[rule][1](item, profile, now)
+    reason = decide(item, profile, now).channels[0].reason
+    assert reason == (RULES[min(objecting)][0] if objecting else "")
