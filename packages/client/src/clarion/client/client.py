@@ -47,9 +47,6 @@ T = TypeVar("T")
 BATCH = 500
 """How many notifications or persons go in one call; the mesh takes 1,000."""
 
-_RETRYABLE = frozenset(
-    {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}
-)
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 2.0
 
 
@@ -215,6 +212,9 @@ class Client:
     ) -> AsyncIterator[WatchInboxResponse]:
         """Every change of a person's inbox, without a gap; reconnects by itself."""
         version = after_version
+        if version is None:
+            # Known before watching, so that a reconnect begins there and not later.
+            version = (await self.inbox(user_id, page_size=1)).counts.version
         wait = _FIRST_WAIT
         while True:
             call = self._inbox.WatchInbox(
@@ -223,11 +223,13 @@ class Client:
             )
             try:
                 async for change in call:
-                    version, wait = change.counts.version, _FIRST_WAIT
+                    # The counts are of now, even while older changes are replayed.
+                    version, wait = change.item.version, _FIRST_WAIT
                     yield change
             except grpc.aio.AioRpcError as error:
-                if error.code() not in _RETRYABLE:
-                    raise ApiError.of_call(error) from error
+                failure = ApiError.of_call(error)
+                if not _may_pass(failure):
+                    raise failure from error
             await asyncio.sleep(wait * random.random())
             wait = min(wait * 2, _LONGEST_WAIT)
 
@@ -242,13 +244,18 @@ class Client:
             except grpc.aio.AioRpcError as error:
                 failure = ApiError.of_call(error)
                 failure.__cause__ = error
-            if failure.code not in _RETRYABLE or loop.time() + wait > give_up:
+            if not _may_pass(failure) or loop.time() + wait > give_up:
                 raise failure
             known = failure.retry_after
             await asyncio.sleep(
                 known.total_seconds() if known else wait * (0.5 + random.random() / 2)
             )
             wait = min(wait * 2, _LONGEST_WAIT)
+
+
+def _may_pass(failure: ApiError) -> bool:
+    # RESOURCE_EXHAUSTED without a reason is gRPC's own: the request is too large.
+    return failure.code is grpc.StatusCode.UNAVAILABLE or failure.reason == "OVERLOADED"
 
 
 def _keyed(notification: Notification) -> Notification:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -203,15 +202,19 @@ class Supervisor:
             status = await child.wait()
         finally:
             kept.ready.clear()
-            watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await watching
+            # Not awaited with its CancelledError suppressed: that would hide our own.
+            while not watching.done():
+                watching.cancel()
+                await asyncio.wait({watching}, timeout=_CHECK_SECONDS)
         return f"killed by signal {-status}" if status < 0 else f"exit status {status}"
 
     async def _watch(self, kept: _Kept) -> None:
         while True:
             try:
-                await asyncio.wait_for(kept.process.check(), _CHECK_SECONDS)
+                # Not wait_for: in Python 3.11 it loses a cancel that meets the answer,
+                # and a process that was killed would never be started again.
+                async with asyncio.timeout(_CHECK_SECONDS):
+                    await kept.process.check()
             except Exception as exc:  # whatever a broken process makes a client raise
                 kept.ready.clear()
                 state = "starting" if kept.ready_since is None else "unhealthy"

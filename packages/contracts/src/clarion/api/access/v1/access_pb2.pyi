@@ -12,7 +12,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 SCOPE_FIELD_NUMBER: _builtins.int
 scope: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.str]
-"""The scope that the caller's API key must carry, for example "notifications:write". An rpc without
+"""The scope that the caller's API key must carry, for example "notifications:write". The key is sent with every call
+as the metadata (in REST the header) `authorization: Bearer <key>`. An rpc without
 this option needs "internal", which only the mesh's own services have. "public" needs no credential:
 it is for callbacks and links that carry a signature of their own.
 """

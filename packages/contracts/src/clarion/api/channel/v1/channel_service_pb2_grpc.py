@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class ChannelServiceStub:
-    """ChannelService is served by each channel: push, email, sms and in_app.
+    """ChannelService is served by each channel: push, email, sms and in_app. A gRPC caller says which one
+    in the metadata `x-clarion-channel`, as the edge chooses by it; in REST the path does.
     """
 
     def __init__(self, channel):
@@ -53,7 +54,8 @@ class ChannelServiceStub:
 
 
 class ChannelServiceServicer:
-    """ChannelService is served by each channel: push, email, sms and in_app.
+    """ChannelService is served by each channel: push, email, sms and in_app. A gRPC caller says which one
+    in the metadata `x-clarion-channel`, as the edge chooses by it; in REST the path does.
     """
 
     def DescribeChannel(self, request, context):
@@ -104,7 +106,8 @@ def add_ChannelServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ChannelService:
-    """ChannelService is served by each channel: push, email, sms and in_app.
+    """ChannelService is served by each channel: push, email, sms and in_app. A gRPC caller says which one
+    in the metadata `x-clarion-channel`, as the edge chooses by it; in REST the path does.
     """
 
     @staticmethod

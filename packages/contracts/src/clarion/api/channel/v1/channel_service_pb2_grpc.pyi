@@ -27,7 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ChannelServiceStub:
-    """ChannelService is served by each channel: push, email, sms and in_app."""
+    """ChannelService is served by each channel: push, email, sms and in_app. A gRPC caller says which one
+    in the metadata `x-clarion-channel`, as the edge chooses by it; in REST the path does.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -42,7 +44,9 @@ class ChannelServiceStub:
 
 @_typing.type_check_only
 class ChannelServiceAsyncStub(ChannelServiceStub):
-    """ChannelService is served by each channel: push, email, sms and in_app."""
+    """ChannelService is served by each channel: push, email, sms and in_app. A gRPC caller says which one
+    in the metadata `x-clarion-channel`, as the edge chooses by it; in REST the path does.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     DescribeChannel: _aio.UnaryUnaryMultiCallable[_channel_service_pb2.DescribeChannelRequest, _channel_service_pb2.DescribeChannelResponse]  # type: ignore[assignment]
@@ -53,7 +57,9 @@ class ChannelServiceAsyncStub(ChannelServiceStub):
     """RedriveDeadLetters sends dead letters again. Repeating it is safe: what was sent again is not sent a second time."""
 
 class ChannelServiceServicer:
-    """ChannelService is served by each channel: push, email, sms and in_app."""
+    """ChannelService is served by each channel: push, email, sms and in_app. A gRPC caller says which one
+    in the metadata `x-clarion-channel`, as the edge chooses by it; in REST the path does.
+    """
 
     def DescribeChannel(
         self,

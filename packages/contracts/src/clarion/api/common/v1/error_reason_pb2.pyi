@@ -25,7 +25,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
     """Never sent."""
     ERROR_REASON_INVALID_ARGUMENT: _ErrorReason.ValueType  # 1
-    """The request breaks a rule of the contract. INVALID_ARGUMENT, with google.rpc.BadRequest naming every field."""
+    """The request breaks a rule of the contract. INVALID_ARGUMENT, with google.rpc.BadRequest naming every field.
+    A field's path begins at the request message, for example notification.user_id; in REST at the body: user_id.
+    """
     ERROR_REASON_MISSING_CREDENTIAL: _ErrorReason.ValueType  # 2
     """The call has no `authorization: Bearer` metadata. UNAUTHENTICATED."""
     ERROR_REASON_INVALID_CREDENTIAL: _ErrorReason.ValueType  # 3
@@ -45,7 +47,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_PRECONDITION_FAILED: _ErrorReason.ValueType  # 9
     """The thing is not in a state that allows the call. FAILED_PRECONDITION. Metadata: state."""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 10
-    """The mesh can not store more at the moment; nothing was accepted. RESOURCE_EXHAUSTED, with google.rpc.RetryInfo."""
+    """The mesh can not store more at the moment; nothing was accepted. RESOURCE_EXHAUSTED, with google.rpc.RetryInfo.
+    Repeat the call after that wait.
+    """
     ERROR_REASON_DEPENDENCY_UNAVAILABLE: _ErrorReason.ValueType  # 11
     """A service or server that the call needs does not answer. UNAVAILABLE. Repeating the call is safe. Metadata: dependency."""
     ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 12
@@ -61,7 +65,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_TEMPLATE_INVALID: _ErrorReason.ValueType  # 17
     """A template can not be rendered with the given data. INVALID_ARGUMENT. Metadata: template_id, line."""
     ERROR_REASON_REQUEST_TOO_LARGE: _ErrorReason.ValueType  # 18
-    """The request is larger than the limit. RESOURCE_EXHAUSTED by gRPC, HTTP 413 at the edge. Metadata: limit_bytes."""
+    """The request is larger than the limit. RESOURCE_EXHAUSTED by gRPC, HTTP 413 at the edge. Metadata: limit_bytes.
+    Repeating does not help. Over gRPC the library itself refuses, without any details: RESOURCE_EXHAUSTED without a
+    reason means the same.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of the google.rpc.ErrorInfo in every error of the mesh, without the prefix
@@ -71,7 +78,9 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """Never sent."""
 ERROR_REASON_INVALID_ARGUMENT: ErrorReason.ValueType  # 1
-"""The request breaks a rule of the contract. INVALID_ARGUMENT, with google.rpc.BadRequest naming every field."""
+"""The request breaks a rule of the contract. INVALID_ARGUMENT, with google.rpc.BadRequest naming every field.
+A field's path begins at the request message, for example notification.user_id; in REST at the body: user_id.
+"""
 ERROR_REASON_MISSING_CREDENTIAL: ErrorReason.ValueType  # 2
 """The call has no `authorization: Bearer` metadata. UNAUTHENTICATED."""
 ERROR_REASON_INVALID_CREDENTIAL: ErrorReason.ValueType  # 3
@@ -91,7 +100,9 @@ ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 8
 ERROR_REASON_PRECONDITION_FAILED: ErrorReason.ValueType  # 9
 """The thing is not in a state that allows the call. FAILED_PRECONDITION. Metadata: state."""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 10
-"""The mesh can not store more at the moment; nothing was accepted. RESOURCE_EXHAUSTED, with google.rpc.RetryInfo."""
+"""The mesh can not store more at the moment; nothing was accepted. RESOURCE_EXHAUSTED, with google.rpc.RetryInfo.
+Repeat the call after that wait.
+"""
 ERROR_REASON_DEPENDENCY_UNAVAILABLE: ErrorReason.ValueType  # 11
 """A service or server that the call needs does not answer. UNAVAILABLE. Repeating the call is safe. Metadata: dependency."""
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 12
@@ -107,5 +118,8 @@ ERROR_REASON_INVALID_PAGE_TOKEN: ErrorReason.ValueType  # 16
 ERROR_REASON_TEMPLATE_INVALID: ErrorReason.ValueType  # 17
 """A template can not be rendered with the given data. INVALID_ARGUMENT. Metadata: template_id, line."""
 ERROR_REASON_REQUEST_TOO_LARGE: ErrorReason.ValueType  # 18
-"""The request is larger than the limit. RESOURCE_EXHAUSTED by gRPC, HTTP 413 at the edge. Metadata: limit_bytes."""
+"""The request is larger than the limit. RESOURCE_EXHAUSTED by gRPC, HTTP 413 at the edge. Metadata: limit_bytes.
+Repeating does not help. Over gRPC the library itself refuses, without any details: RESOURCE_EXHAUSTED without a
+reason means the same.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -51,7 +51,9 @@ class InboxItem(_message.Message):
     body: _builtins.str
     """The text."""
     version: _builtins.int
-    """The version of the person's inbox at the item's last change; grows by one with every change."""
+    """The version of the person's inbox at the item's last change; grows by one with every change. A watch resumes from
+    it. In JSON a string, as every 64-bit integer.
+    """
     @_builtins.property
     def data(self) -> _struct_pb2.Struct:
         """Values for the app."""
@@ -315,7 +317,7 @@ class WatchInboxRequest(_message.Message):
     user_id: _builtins.str
     """The person."""
     after_version: _builtins.int
-    """The last version that the caller has. Absent: from now on."""
+    """The item.version of the last change that the caller has; 0 replays every item. Absent: from now on."""
     def __init__(
         self,
         *,
@@ -346,7 +348,7 @@ class WatchInboxResponse(_message.Message):
 
     @_builtins.property
     def counts(self) -> Global___InboxCounts:
-        """The counts after the change."""
+        """The counts of now. While older changes are replayed their version is ahead of the item's: never resume from it."""
 
     def __init__(
         self,

@@ -96,11 +96,13 @@ class Notification(_message.Message):
 
     @_builtins.property
     def data(self) -> _struct_pb2.Struct:
-        """Values for the template and for the app. Numbers keep their kind: 20 is shown as 20, 99.99 as 99.99."""
+        """Values for the template and for the app. Numbers keep their kind: 20 is shown as 20, 99.99 as 99.99.
+        They are doubles: give whole numbers beyond 2^53, such as long ids, as strings.
+        """
 
     @_builtins.property
     def scheduled_at(self) -> _timestamp_pb2.Timestamp:
-        """When to send. Absent or past: now."""
+        """When to send. Absent or past: now. In JSON RFC 3339 with an offset: "2026-01-15T10:30:00Z"."""
 
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:

@@ -144,7 +144,9 @@ class BatchSendNotificationsResult(_message.Message):
 
     @_builtins.property
     def error(self) -> _status_pb2.Status:
-        """It is refused; the details are those that SendNotification would have given."""
+        """It is refused; the details are those that SendNotification would have given. Paths begin at the request:
+        notifications[3].user_id.
+        """
 
     def __init__(
         self,

@@ -52,7 +52,8 @@ class NotificationRecord(_message.Message):
     """The lane."""
     status: _builtins.str
     """scheduled, deferred, processing, sent, delivered, read, partially_failed, failed, skipped, rate_limited, cancelled
-    or expired: the best that any channel reached.
+    or expired: the best that any channel reached. scheduled, deferred and processing pass by themselves; sent may
+    still become delivered, read or failed, when a receipt comes in.
     """
     @_builtins.property
     def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeliveryRecord]:
