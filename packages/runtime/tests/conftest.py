@@ -76,15 +76,6 @@ class Link(link_service_pb2_grpc.LinkServiceServicer):
         return link_service_pb2.FollowLinkResponse()
 
 
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
-    for name in os.environ:
-        if name.startswith(("CLARION_", "OTEL_")):
-            monkeypatch.delenv(name)
-
-
 @pytest.fixture
 def behaviour() -> Behaviour:
     return Behaviour()

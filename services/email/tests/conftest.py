@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -13,22 +12,14 @@ from typing import Any
 
 import pytest
 
-from clarion.api.event.v1.work_pb2 import DeliveryJob
 from clarion.email.mailbox import Mailbox
 from clarion.email.providers.smtp import SmtpProvider
 from clarion.email.smtp_url import SmtpUrl
 from clarion.runtime.clock import SystemClock
-from clarion.runtime.delivery import Outcome
+from clarion.runtime.testing.outcomes import outcomes_of
 from clarion.sandbox.testing import RunningSandbox, running_sandbox
 
 SENDER = Mailbox("The Shop", "shop@example.com")
-
-
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in os.environ:
-        if name.startswith(("CLARION_", "OTEL_")):
-            monkeypatch.delenv(name)
 
 
 @pytest.fixture
@@ -61,19 +52,8 @@ def provider(sandbox: RunningSandbox, make_provider: Any) -> SmtpProvider:
 
 @pytest.fixture
 def send() -> Any:
-    """Sends jobs and returns their outcomes in the order of the jobs."""
-
-    async def run(provider: SmtpProvider, *jobs: DeliveryJob) -> list[Outcome]:
-        outcomes: dict[str, Outcome] = {}
-
-        def settle(job: DeliveryJob, outcome: Outcome) -> None:
-            assert job.delivery_id not in outcomes
-            outcomes[job.delivery_id] = outcome
-
-        await provider.send(jobs, settle)
-        return [outcomes[job.delivery_id] for job in jobs]
-
-    return run
+    """Sends jobs by a provider; the outcomes in their order."""
+    return outcomes_of
 
 
 @pytest.fixture

@@ -15,16 +15,15 @@ from clarion.api.recipients.v1.consent_service_pb2_grpc import (
     ConsentServiceServicer,
     add_ConsentServiceServicer_to_server,
 )
-from clarion.client.embedded.servers import NatsServer, ValkeyServer
 from clarion.email.app import build
 from clarion.email.settings import Settings
 from clarion.runtime.caller import current_caller
 from clarion.runtime.config import Secret
 from clarion.runtime.delivery.in_memory import make_job
-from clarion.runtime.jetstream import Streams, declare_streams
+from clarion.runtime.jetstream import Streams
 from clarion.runtime.service import Service
 from clarion.runtime.settings import RuntimeSettings
-from clarion.runtime.testing import INTERNAL_KEY, serve, wait_until, write_keys
+from clarion.runtime.testing import INTERNAL_KEY, serve, wait_until
 from clarion.sandbox.testing import RunningSandbox
 
 pytestmark = pytest.mark.integration
@@ -48,32 +47,23 @@ class Consents(ConsentServiceServicer):
 
 
 @pytest.fixture
-async def streams(tmp_path: Path) -> AsyncIterator[Streams]:
-    async with NatsServer(tmp_path / "nats") as nats:
-        connected = await Streams.connect(nats.url)
-        await declare_streams(connected.js, 1)
-        connected.url = nats.url  # type: ignore[attr-defined]
-        yield connected
-        await connected.close()
-
-
-@pytest.fixture
 async def consents(
-    streams: Any, sandbox: RunningSandbox, tmp_path: Path
+    streams: Streams,
+    nats_url: str,
+    valkey_url: str,
+    sandbox: RunningSandbox,
+    keys_file: Path,
 ) -> AsyncIterator[Consents]:
     """The neighbour of a running email service."""
     servicer = Consents()
-    async with (
-        ValkeyServer(tmp_path / "valkey") as valkey,
-        serve((add_ConsentServiceServicer_to_server, servicer)) as neighbour,
-    ):
+    async with serve((add_ConsentServiceServicer_to_server, servicer)) as neighbour:
         service = Service(
             "email",
             RuntimeSettings(
-                api_keys_file=write_keys(tmp_path / "keys.json"),
+                api_keys_file=keys_file,
                 listen="127.0.0.1:0",
-                nats_url=streams.url,
-                redis_url=valkey.url,
+                nats_url=nats_url,
+                redis_url=valkey_url,
                 recipients_target=neighbour.target,
                 service_key=Secret(INTERNAL_KEY),
             ),

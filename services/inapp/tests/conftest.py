@@ -2,60 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import grpc
 import pytest
 
 from clarion.api.event.v1.work_pb2 import DeliveryJob
-from clarion.client.embedded.servers import (
-    NatsServer,
-    PostgresServer,
-    Server,
-    ValkeyServer,
-)
 from clarion.inapp.app import build
 from clarion.inapp.inbox import Inbox, Owner
 from clarion.inapp.settings import Settings
-from clarion.runtime.jetstream import Streams, declare_streams
-from clarion.runtime.migrations import migrate, migrations_of
+from clarion.runtime.jetstream import Streams
 from clarion.runtime.postgres import open_pool
 from clarion.runtime.service import Service
 from clarion.runtime.settings import RuntimeSettings
-from clarion.runtime.testing import INTERNAL_KEY, GrpcHarness, write_keys
-
-
-def running(server: Server) -> Iterator[Server]:
-    asyncio.run(server.start())
-    yield server
-    asyncio.run(server.stop())
+from clarion.runtime.testing import INTERNAL_KEY, GrpcHarness
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    for server in running(PostgresServer(tmp_path_factory.mktemp("postgres"))):
-        migrate(server.url, "inapp", migrations_of("inapp"))
-        yield server
-
-
-@pytest.fixture(scope="session")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    yield from running(ValkeyServer(tmp_path_factory.mktemp("valkey")))
-
-
-@pytest.fixture(scope="session")
-def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    async def declare(url: str) -> None:
-        streams = await Streams.connect(url, name="declare")
-        await declare_streams(streams.js, 1)
-        await streams.close()
-
-    for server in running(NatsServer(tmp_path_factory.mktemp("nats"))):
-        asyncio.run(declare(server.url))
-        yield server
+def postgres_url(migrated: Callable[[str], str]) -> str:
+    return migrated("inapp")
 
 
 @pytest.fixture
@@ -64,22 +31,22 @@ def owner() -> Owner:
 
 
 @pytest.fixture
-async def inbox(postgres: Server) -> AsyncIterator[Inbox]:
-    pool = await open_pool(postgres.url, "inapp")
+async def inbox(postgres_url: str) -> AsyncIterator[Inbox]:
+    pool = await open_pool(postgres_url, "inapp")
     yield Inbox(pool)
     await pool.close()
 
 
 @pytest.fixture
 async def service(
-    postgres: Server, nats: Server, valkey: Server, tmp_path: Path
+    postgres_url: str, streams: Streams, nats_url: str, valkey_url: str, keys_file: Path
 ) -> AsyncIterator[Service]:
     settings = RuntimeSettings(
-        api_keys_file=write_keys(tmp_path / "keys.json"),
+        api_keys_file=keys_file,
         listen="127.0.0.1:0",
-        postgres_url=postgres.url,
-        nats_url=nats.url,
-        redis_url=valkey.url,
+        postgres_url=postgres_url,
+        nats_url=nats_url,
+        redis_url=valkey_url,
     )
     service = Service("inapp", settings)
     await build(service, Settings())

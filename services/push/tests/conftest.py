@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
@@ -21,13 +20,6 @@ from clarion.runtime.delivery import Outcome, Provider
 from clarion.sandbox.testing import RunningSandbox, running_sandbox
 
 NAMESPACE = uuid.UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
-
-
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith(("CLARION_", "OTEL_")) or name == "SSL_CERT_FILE":
-            monkeypatch.delenv(name)
 
 
 def a_job(token: str = "token-1", **fields: Any) -> DeliveryJob:

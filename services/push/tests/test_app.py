@@ -16,15 +16,14 @@ from clarion.api.recipients.v1 import (
     recipient_service_pb2,
     recipient_service_pb2_grpc,
 )
-from clarion.client.embedded.servers import NatsServer, ValkeyServer
 from clarion.push.app import build
 from clarion.push.settings import Settings
 from clarion.runtime.caller import current_caller
 from clarion.runtime.config import Secret
-from clarion.runtime.jetstream import Streams, declare_streams
+from clarion.runtime.jetstream import Streams
 from clarion.runtime.service import Service
 from clarion.runtime.settings import RuntimeSettings
-from clarion.runtime.testing import INTERNAL_KEY, serve, wait_until, write_keys
+from clarion.runtime.testing import INTERNAL_KEY, serve, wait_until
 from clarion.sandbox.testing import RunningSandbox
 
 MakeJob = Callable[..., DeliveryJob]
@@ -48,31 +47,22 @@ def recipients() -> Recipients:
 
 
 @pytest.fixture
-async def streams(tmp_path: Path) -> AsyncIterator[Streams]:
-    async with NatsServer(tmp_path / "nats") as nats:
-        streams = await Streams.connect(nats.url)
-        await declare_streams(streams.js, 1)
-        yield streams
-        await streams.close()
-
-
-@pytest.fixture
 async def service(
-    tmp_path: Path, streams: Streams, settings: Settings, recipients: Recipients
+    keys_file: Path,
+    streams: Streams,
+    nats_url: str,
+    valkey_url: str,
+    settings: Settings,
+    recipients: Recipients,
 ) -> AsyncIterator[Service]:
     add = recipient_service_pb2_grpc.add_RecipientServiceServicer_to_server
-    url = streams.nc.connected_url
-    assert url is not None
-    async with (
-        ValkeyServer(tmp_path / "valkey") as valkey,
-        serve((add, recipients)) as harness,
-    ):
+    async with serve((add, recipients)) as harness:
         shared = RuntimeSettings(
-            write_keys(tmp_path / "keys.json"),
+            keys_file,
             "127.0.0.1:0",
             service_key=Secret(INTERNAL_KEY),
-            nats_url=url.geturl(),
-            redis_url=valkey.url,
+            nats_url=nats_url,
+            redis_url=valkey_url,
             recipients_target=harness.target,
         )
         service = Service("push", shared)
@@ -111,10 +101,10 @@ async def test_jobs_reach_the_providers_and_dead_tokens_are_removed(
     await wait_until(lambda: service.health.serving)
 
 
-def test_the_program_checks_its_settings(tmp_path: Path) -> None:
+def test_the_program_checks_its_settings(keys_file: Path) -> None:
     environ = {
         "PATH": os.environ["PATH"],
-        "CLARION_API_KEYS_FILE": str(write_keys(tmp_path / "keys.json")),
+        "CLARION_API_KEYS_FILE": str(keys_file),
     }
 
     def check(**more: str) -> subprocess.CompletedProcess[str]:

@@ -15,6 +15,13 @@ pytestmark = pytest.mark.integration
 PERMITS = [Permit("r", "u", "news", Limit(1, 1))]
 
 
+@pytest.fixture
+async def valkey_url(tmp_path):
+    """Of a server of its own: these tests change how it works."""
+    async with ValkeyServer(tmp_path / "own") as server:
+        yield server.url
+
+
 async def test_nothing_is_allowed_while_valkey_is_down(tmp_path):
     async with ValkeyServer(tmp_path) as server:
         redis = open_client(server.url)

@@ -2,58 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from redis.asyncio import Redis
 
 from clarion.api.recipients.v1.consent_service_pb2_grpc import ConsentServiceStub
 from clarion.api.recipients.v1.preference_service_pb2_grpc import PreferenceServiceStub
 from clarion.api.recipients.v1.recipient_service_pb2_grpc import RecipientServiceStub
 from clarion.api.recipients.v1.topic_service_pb2_grpc import TopicServiceStub
-from clarion.client.embedded.servers import PostgresServer, Server, ValkeyServer
 from clarion.recipients.app import build
 from clarion.recipients.settings import Settings
-from clarion.runtime.migrations import migrate, migrations_of
 from clarion.runtime.service import Service
 from clarion.runtime.settings import RuntimeSettings
-from clarion.runtime.testing import INTERNAL_KEY, GrpcHarness, wait_until, write_keys
-
-
-def running(server: Server) -> Iterator[Server]:
-    asyncio.run(server.start())
-    yield server
-    asyncio.run(server.stop())
+from clarion.runtime.testing import INTERNAL_KEY, GrpcHarness, wait_until
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    for server in running(PostgresServer(tmp_path_factory.mktemp("postgres"))):
-        migrate(server.url, "recipients", migrations_of("recipients"))
-        yield server
-
-
-@pytest.fixture(scope="session")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    yield from running(ValkeyServer(tmp_path_factory.mktemp("valkey")))
+def postgres_url(migrated: Callable[[str], str]) -> str:
+    return migrated("recipients")
 
 
 @pytest.fixture
 def tenant() -> str:
     return f"t-{uuid.uuid4().hex[:12]}"
-
-
-@pytest.fixture
-async def redis(valkey: Server) -> AsyncIterator[Any]:
-    client: Any = Redis.from_url(valkey.url)
-    yield client
-    await client.aclose()
 
 
 @dataclass
@@ -86,18 +62,20 @@ Start = Callable[..., AbstractAsyncContextManager[Running]]
 
 
 @pytest.fixture
-def start(tmp_path: Path, postgres: Server, valkey: Server) -> Start:
+def start(keys_file: Path, postgres_url: str, valkey_url: str) -> Start:
+    servers = postgres_url, valkey_url
+
     @asynccontextmanager
     async def started(
-        postgres_url: str = postgres.url,
-        redis_url: str = valkey.url,
+        postgres_url: str = servers[0],
+        redis_url: str = servers[1],
         nats_url: str | None = None,
         ready: bool = True,
     ) -> AsyncIterator[Running]:
         service = Service(
             "recipients",
             RuntimeSettings(
-                api_keys_file=write_keys(tmp_path / "keys.json"),
+                api_keys_file=keys_file,
                 listen="127.0.0.1:0",
                 redis_url=redis_url,
                 postgres_url=postgres_url,

@@ -24,7 +24,7 @@ from clarion.api.recipients.v1.recipient_service_pb2 import (
     BatchPutRecipientsRequest,
     PutRecipientRequest,
 )
-from clarion.client.embedded.servers import NatsServer, ValkeyServer
+from clarion.client.embedded.servers import ValkeyServer
 from clarion.recipients.announcing import NatsAnnouncer, changed_subject
 from clarion.recipients.cache.profile_cache import ProfileCache, profile_key
 from clarion.recipients.cache.suppression_mirror import MARKER
@@ -63,11 +63,11 @@ async def names(stubs: Any, *user_ids: str) -> list[str]:
 
 
 async def test_a_reader_that_read_before_a_write_cannot_fill_after_it(
-    stubs: Any, tenant: str, redis: Any, postgres: Any
+    stubs: Any, tenant: str, redis: Any, postgres_url: str
 ) -> None:
     await put(stubs, "u", "before")
     reader = ProfileCache(redis, TTL)
-    pool: Any = await open_pool(postgres.url, "recipients")
+    pool: Any = await open_pool(postgres_url, "recipients")
     lease = await reader.lease(tenant, ["u"])
     read = await rows.read(pool, tenant, ["u"])
     await put(stubs, "u", "after")
@@ -176,10 +176,10 @@ async def test_a_misread_is_not_cached_when_valkey_holds_rubbish(
 
 
 async def test_the_joined_answer_keeps_order_and_repeats(
-    redis: Any, tenant: str, stubs: Any, postgres: Any
+    redis: Any, tenant: str, stubs: Any, postgres_url: str
 ) -> None:
     await put(stubs, "a", "A")
-    pool: Any = await open_pool(postgres.url, "recipients")
+    pool: Any = await open_pool(postgres_url, "recipients")
     profiles = Profiles(pool, ProfileCache(redis, TTL))
     first = await profiles.get(tenant, ["a", "nobody", "a"])
     assert await profiles.get(tenant, ["a", "nobody", "a"]) == first
@@ -252,27 +252,24 @@ async def test_suppressing_without_valkey_is_made_up_for_and_lifting_refused(
 
 
 async def test_changes_are_announced_on_core_nats(
-    start: Any, tenant: str, tmp_path: Path
+    start: Any, tenant: str, streams: Streams, nats_url: str
 ) -> None:
-    async with NatsServer(tmp_path / "nats") as nats:
-        streams = await Streams.connect(nats.url)
-        heard: list[bytes] = []
+    heard: list[bytes] = []
 
-        async def hear(message: Any) -> None:
-            heard.append(message.data)
+    async def hear(message: Any) -> None:
+        heard.append(message.data)
 
-        await streams.nc.subscribe(changed_subject(tenant), cb=hear)
-        await streams.nc.flush()
-        async with start(nats_url=nats.url) as service:
-            stubs = service.of(tenant)
+    await streams.nc.subscribe(changed_subject(tenant), cb=hear)
+    await streams.nc.flush()
+    async with start(nats_url=nats_url) as service:
+        stubs = service.of(tenant)
 
-            async def put_until_heard() -> None:
-                while not heard:  # the announcer connects in the background
-                    await put(stubs, "u")
+        async def put_until_heard() -> None:
+            while not heard:  # the announcer connects in the background
+                await put(stubs, "u")
 
-            await asyncio.wait_for(put_until_heard(), 10)
-            assert heard[0] == b"u"
-        await streams.close()
+        await asyncio.wait_for(put_until_heard(), 10)
+        assert heard[0] == b"u"
 
 
 async def test_without_nats_people_are_written_all_the_same(

@@ -141,11 +141,11 @@ async def test_a_repeated_consent_is_one_entry_and_another_text_a_conflict(
     "statement", ["UPDATE consent SET granted = true", "DELETE FROM consent"]
 )
 async def test_the_ledger_cannot_be_changed(
-    stubs: Any, postgres: Any, statement: str
+    stubs: Any, postgres_url: str, statement: str
 ) -> None:
     await record(stubs, "u", granted=False)
     async with await psycopg.AsyncConnection.connect(
-        postgres.url, options="-c search_path=recipients"
+        postgres_url, options="-c search_path=recipients"
     ) as connection:
         with pytest.raises(psycopg.errors.RaiseException, match="append-only"):
             await connection.execute(statement.encode())

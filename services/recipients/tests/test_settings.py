@@ -14,7 +14,7 @@ SERVICE = Path(__file__).parents[1]
 
 
 def test_settings_have_working_defaults() -> None:
-    assert load(Settings, {}) == Settings(timedelta(minutes=5), False)
+    assert load(Settings, {}) == Settings(timedelta(minutes=5))
 
 
 def test_a_cache_that_keeps_nothing_is_refused() -> None:

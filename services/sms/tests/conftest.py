@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from clarion.api.event.v1.work_pb2 import DeliveryJob
 from clarion.api.recipients.v1 import consent_service_pb2 as consent_pb
 from clarion.api.recipients.v1.consent_service_pb2_grpc import (
     ConsentServiceServicer,
@@ -22,6 +20,7 @@ from clarion.runtime.config import Secret
 from clarion.runtime.delivery import Outcome
 from clarion.runtime.errors import UnavailableError
 from clarion.runtime.testing import GrpcHarness, serve
+from clarion.runtime.testing.outcomes import outcomes_of
 from clarion.sandbox.testing import RunningSandbox, running_sandbox
 from clarion.sms.providers.twilio import TwilioProvider
 from clarion.sms.settings import Settings
@@ -29,13 +28,6 @@ from clarion.sms.settings import Settings
 PUBLIC_URL = "https://mesh.example.com"
 
 Send = Callable[..., Awaitable[list[Outcome]]]
-
-
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in os.environ:
-        if name.startswith(("CLARION_", "OTEL_")):
-            monkeypatch.delenv(name)
 
 
 @pytest.fixture
@@ -103,19 +95,8 @@ def provider(make_provider: Callable[..., TwilioProvider]) -> TwilioProvider:
 
 @pytest.fixture
 def send() -> Send:
-    """Sends jobs and returns their outcomes in the order of the jobs."""
-
-    async def run(provider: TwilioProvider, *jobs: DeliveryJob) -> list[Outcome]:
-        outcomes: dict[str, Outcome] = {}
-
-        def settle(job: DeliveryJob, outcome: Outcome) -> None:
-            assert job.delivery_id not in outcomes
-            outcomes[job.delivery_id] = outcome
-
-        await provider.send(jobs, settle)
-        return [outcomes[job.delivery_id] for job in jobs]
-
-    return run
+    """Sends jobs by a provider; the outcomes in their order."""
+    return outcomes_of
 
 
 class Recipients(ConsentServiceServicer):

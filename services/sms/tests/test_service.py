@@ -20,13 +20,12 @@ from clarion.api.channel.v1 import webhook_service_pb2 as pb
 from clarion.api.channel.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from clarion.api.event.v1 import notification_event_pb2 as event_pb
 from clarion.api.event.v1.work_pb2 import DeliveryChunk, DeliveryJob
-from clarion.client.embedded.servers import NatsServer, ValkeyServer
 from clarion.runtime.config import Secret
 from clarion.runtime.delivery.in_memory import make_job
-from clarion.runtime.jetstream import Streams, declare_streams
+from clarion.runtime.jetstream import Streams
 from clarion.runtime.service import Service
 from clarion.runtime.settings import RuntimeSettings
-from clarion.runtime.testing import INTERNAL_KEY, GrpcHarness, wait_until, write_keys
+from clarion.runtime.testing import INTERNAL_KEY, GrpcHarness, wait_until
 from clarion.sandbox.testing import RunningSandbox, running_sandbox
 from clarion.sms.app import build
 
@@ -123,24 +122,23 @@ async def edge() -> AsyncIterator[Edge]:
 @pytest.fixture
 async def mesh(
     tmp_path: Path,
+    keys_file: Path,
+    streams: Streams,
+    nats_url: str,
+    valkey_url: str,
     edge: Edge,
     recipients_server: GrpcHarness,
     make_settings: Callable[..., Any],
 ) -> AsyncIterator[Mesh]:
     async with AsyncExitStack() as stack:
-        nats = await stack.enter_async_context(NatsServer(tmp_path / "nats"))
-        valkey = await stack.enter_async_context(ValkeyServer(tmp_path / "valkey"))
         sandbox = await stack.enter_async_context(running_sandbox(tmp_path))
         await sandbox.webhooks(twilio_inbound_url=f"{edge.url}/webhooks/sms/twilio")
-        streams = await Streams.connect(nats.url)
-        stack.push_async_callback(streams.close)
-        await declare_streams(streams.js, 1)
         shared = RuntimeSettings(
-            write_keys(tmp_path / "keys.json"),
+            keys_file,
             "127.0.0.1:0",
             service_key=Secret(INTERNAL_KEY),
-            nats_url=nats.url,
-            redis_url=valkey.url,
+            nats_url=nats_url,
+            redis_url=valkey_url,
             recipients_target=recipients_server.target,
             drain=timedelta(seconds=2),
         )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,7 +15,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from clarion.api.event.v1 import notification_event_pb2 as pb2
 from clarion.api.router.v1 import decision_pb2, notification_pb2
-from clarion.client.embedded.servers import PostgresServer
+from clarion.client.embedded.servers import Server
 from clarion.runtime import ids
 from clarion.runtime.migrations import migrate, migrations_of
 from clarion.runtime.postgres import open_pool
@@ -30,12 +28,6 @@ from clarion.tracking.writer import Writer
 TENANT = "demo"
 START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 HISTORY = timedelta(days=90)
-
-
-@pytest.fixture(autouse=True)
-def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("CLARION_")]:
-        monkeypatch.delenv(name)
 
 
 class Make:
@@ -136,28 +128,20 @@ def clock() -> FakeClock:
     return FakeClock(START)
 
 
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    server = PostgresServer(tmp_path_factory.mktemp("postgres"))
-    asyncio.run(server.start())
-    yield server
-    asyncio.run(server.stop())
-
-
 @pytest_asyncio.fixture
-async def database(postgres: PostgresServer) -> AsyncIterator[str]:
+async def database(postgres_server: Server) -> AsyncIterator[str]:
     """The URL of a fresh, migrated database."""
     name = f"t{ids.uuid7(datetime.now(UTC)).replace('-', '')}"
     identifier = sql.Identifier(name)
     async with await psycopg.AsyncConnection.connect(
-        postgres.url, autocommit=True
+        postgres_server.url, autocommit=True
     ) as connection:
         await connection.execute(sql.SQL("CREATE DATABASE {}").format(identifier))
-    url = make_conninfo(postgres.url, dbname=name)
+    url = make_conninfo(postgres_server.url, dbname=name)
     migrate(url, "tracking", migrations_of("tracking"))
     yield url
     async with await psycopg.AsyncConnection.connect(
-        postgres.url, autocommit=True
+        postgres_server.url, autocommit=True
     ) as connection:
         drop = sql.SQL("DROP DATABASE {} WITH (FORCE)")
         await connection.execute(drop.format(identifier))

@@ -11,11 +11,9 @@ import pytest_asyncio
 from clarion.api.event.v1 import notification_event_pb2 as event_pb2
 from clarion.api.tracking.v1 import tracking_service_pb2 as pb2
 from clarion.api.tracking.v1 import tracking_service_pb2_grpc as pb2_grpc
-from clarion.client.embedded.servers import NatsServer
-from clarion.runtime.jetstream import declare_streams
 from clarion.runtime.service import Service
 from clarion.runtime.settings import RuntimeSettings
-from clarion.runtime.testing import TENANT_KEY, write_keys
+from clarion.runtime.testing import TENANT_KEY
 from clarion.tracking.app import build
 from clarion.tracking.settings import Settings
 
@@ -23,26 +21,23 @@ pytestmark = pytest.mark.integration
 
 
 @pytest_asyncio.fixture
-async def service(database, tmp_path):
+async def service(database, streams, nats_url, keys_file):
     nowhere = {
         f"{name}_target": "127.0.0.1:1"
         for name in ("push", "email", "sms", "inapp", "ratelimit")
     }
-    async with NatsServer(tmp_path / "nats") as nats:
-        settings = RuntimeSettings(
-            api_keys_file=write_keys(tmp_path / "keys.json"),
-            listen="127.0.0.1:0",
-            nats_url=nats.url,
-            postgres_url=database,
-            **nowhere,
-        )
-        made = Service("tracking", settings)
-        streams = await made.connect_streams()
-        await declare_streams(streams.js, 1)
-        await build(made, Settings())
-        await made.start()
-        yield made
-        await made.stop()
+    settings = RuntimeSettings(
+        api_keys_file=keys_file,
+        listen="127.0.0.1:0",
+        nats_url=nats_url,
+        postgres_url=database,
+        **nowhere,
+    )
+    made = Service("tracking", settings)
+    await build(made, Settings())
+    await made.start()
+    yield made
+    await made.stop()
 
 
 async def test_an_event_that_is_published_is_answered_at_once(service, make):

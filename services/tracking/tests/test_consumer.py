@@ -7,12 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
-import pytest_asyncio
 
 from clarion.api.event.v1 import notification_event_pb2 as pb2
-from clarion.client.embedded.servers import NatsServer, PostgresServer
+from clarion.client.embedded.servers import PostgresServer
 from clarion.runtime import streams as table
-from clarion.runtime.jetstream import Consumer, Inbound, Streams, declare_streams
+from clarion.runtime.jetstream import Consumer, Inbound
 from clarion.runtime.migrations import migrate, migrations_of
 from clarion.runtime.postgres import open_pool
 from clarion.runtime.testing import FakeClock
@@ -21,15 +20,6 @@ from clarion.tracking.consumers import EventsHandler
 from clarion.tracking.writer import Writer
 
 pytestmark = pytest.mark.integration
-
-
-@pytest_asyncio.fixture
-async def streams(tmp_path):
-    async with NatsServer(tmp_path / "nats") as server:
-        connected = await Streams.connect(server.url)
-        await declare_streams(connected.js, 1)
-        yield connected
-        await connected.close()
 
 
 def consumer(streams, pool, make, **more):

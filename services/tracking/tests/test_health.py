@@ -13,7 +13,7 @@ from clarion.runtime.caller import current_caller
 from clarion.runtime.channel import open_channel
 from clarion.runtime.clock import SystemClock
 from clarion.runtime.errors import UnavailableError
-from clarion.runtime.jetstream import Streams, declare_streams
+from clarion.runtime.jetstream import Streams
 from clarion.runtime.testing import serve
 from clarion.tracking import health
 from clarion.tracking.health import Finding
@@ -105,13 +105,11 @@ class Channel(channel_service_pb2_grpc.ChannelServiceServicer):
 
 
 @pytest.mark.integration
-async def test_the_mesh_is_asked_for_its_health_without_a_credential(pool, tmp_path):
+async def test_the_mesh_is_asked_for_its_health_without_a_credential(pool, streams):
     push = Channel()
     clock = SystemClock()
     add = channel_service_pb2_grpc.add_ChannelServiceServicer_to_server
-    async with NatsServer(tmp_path) as nats, serve((add, push)) as neighbour:
-        streams = await Streams.connect(nats.url)
-        await declare_streams(streams.js, 1)
+    async with serve((add, push)) as neighbour:
         for number in range(3):
             await streams.publisher.publish(
                 "work.push.high", b"x", message_id=f"m{number}"
@@ -131,7 +129,6 @@ async def test_the_mesh_is_asked_for_its_health_without_a_credential(pool, tmp_p
         assert answer.checks["rate_limiter"].status == "healthy", answer
         assert answer.checks["database"].latency_seconds > 0
         assert push.tenants == ["system"]
-        await streams.close()
 
 
 @pytest.mark.integration

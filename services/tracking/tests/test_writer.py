@@ -316,8 +316,10 @@ async def test_hostile_texts_are_stored(writer, pool, make):
     assert {row[3] for row in await rows(pool, TABLES[2])} == {"bad"}
 
 
-async def test_a_database_without_tables_is_unavailable(postgres, arrivals, make):
-    pool = await open_pool(postgres.url, "tracking")
+async def test_a_database_without_tables_is_unavailable(
+    postgres_server, arrivals, make
+):
+    pool = await open_pool(postgres_server.url, "tracking")
     with pytest.raises(UnavailableError):
         await Writer(pool, arrivals).write(make.batch(make.event("sent", make.id())))
     await pool.close()

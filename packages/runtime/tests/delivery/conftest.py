@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +16,6 @@ from redis.asyncio import Redis
 
 from clarion.api.event.v1 import notification_event_pb2 as event_pb
 from clarion.api.event.v1.work_pb2 import DeliveryChunk, DeliveryJob
-from clarion.client.embedded.servers import NatsServer, ValkeyServer
 from clarion.runtime.clock import SystemClock
 from clarion.runtime.delivery.attempts import RetryPolicy
 from clarion.runtime.delivery.claims import Claims
@@ -25,14 +23,8 @@ from clarion.runtime.delivery.follow_ups import FollowUps
 from clarion.runtime.delivery.in_memory import ScriptedProvider
 from clarion.runtime.delivery.recorder import Recorder
 from clarion.runtime.delivery.worker import DeliveryWorker
-from clarion.runtime.jetstream import (
-    Consumer,
-    GroupPublisher,
-    Streams,
-    declare_streams,
-)
+from clarion.runtime.jetstream import Consumer, GroupPublisher, Streams
 from clarion.runtime.jetstream.ports import NullObserver
-from clarion.runtime.valkey import open_client
 
 LEASE = timedelta(seconds=1)
 QUICK = RetryPolicy(waits=(timedelta(0), timedelta(0)))
@@ -191,28 +183,6 @@ def wait_for() -> Any:
 
 
 @pytest.fixture
-async def valkey(tmp_path: Path) -> AsyncIterator[ValkeyServer]:
-    async with ValkeyServer(tmp_path / "valkey") as server:
-        yield server
-
-
-@pytest.fixture
-async def redis(valkey: ValkeyServer) -> AsyncIterator[Redis]:
-    client = open_client(valkey.url)
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture
-async def nats(tmp_path: Path) -> AsyncIterator[NatsServer]:
-    async with NatsServer(tmp_path / "nats") as server:
-        yield server
-
-
-@pytest.fixture
-async def mesh(nats: NatsServer, redis: Redis) -> AsyncIterator[Mesh]:
-    streams = await Streams.connect(nats.url)
-    await declare_streams(streams.js, 1)
+async def mesh(streams: Streams, redis: Redis) -> AsyncIterator[Mesh]:
     async with AsyncExitStack() as stack:
         yield Mesh(streams, redis, stack)
-    await streams.close()

@@ -11,25 +11,24 @@ import pytest
 from clarion.api.channel.v1 import channel_service_pb2 as pb
 from clarion.api.channel.v1.channel_service_pb2_grpc import ChannelServiceStub
 from clarion.api.event.v1.work_pb2 import DeliveryChunk
-from clarion.client.embedded.servers import NatsServer, ValkeyServer
 from clarion.runtime.delivery import Outcome, add_channel
 from clarion.runtime.delivery.in_memory import ScriptedProvider, make_job
 from clarion.runtime.service import Service
 from clarion.runtime.settings import RuntimeSettings
-from clarion.runtime.testing import TENANT_KEY, wait_until, write_keys
+from clarion.runtime.testing import TENANT_KEY, wait_until
 
 pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
 async def service(
-    mesh: Any, nats: NatsServer, valkey: ValkeyServer, tmp_path: Path
+    mesh: Any, nats_url: str, valkey_url: str, keys_file: Path
 ) -> AsyncIterator[Service]:
     settings = RuntimeSettings(
-        api_keys_file=write_keys(tmp_path / "keys.json"),
+        api_keys_file=keys_file,
         listen="127.0.0.1:0",
-        nats_url=nats.url,
-        redis_url=valkey.url,
+        nats_url=nats_url,
+        redis_url=valkey_url,
     )
     service = Service("push", settings)
     yield service

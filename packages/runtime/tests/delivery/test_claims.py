@@ -8,10 +8,8 @@ import pytest
 from redis.asyncio import Redis
 
 from clarion.api.event.v1.work_pb2 import DeliveryJob
-from clarion.client.embedded.servers import ValkeyServer
 from clarion.runtime.delivery.claims import Ask, Claims, ClaimState, Mark
 from clarion.runtime.delivery.in_memory import make_job
-from clarion.runtime.errors import UnavailableError
 from clarion.runtime.keys import cancelled_key, claim_key, suppressed_key
 
 pytestmark = pytest.mark.integration
@@ -164,21 +162,3 @@ async def test_answers_keep_the_order_of_mixed_tenants_and_long_chunks(
     found = await states(claims, *asks("w1", *jobs))
     for place, state in enumerate(found):
         assert state is (ClaimState.CLAIMED if place % 7 else ClaimState.DONE)
-
-
-async def test_a_killed_server_is_unavailable_and_then_knows_the_claims(
-    valkey: ValkeyServer, claims: Claims, wait_for: Any
-) -> None:
-    job = make_job()
-    await claims.settle([Mark.done(job, "w1", b"x")])
-
-    async def on_disk() -> bool:
-        info = await claims._redis.info("persistence")
-        return bool(info["aof_pending_bio_fsync"] == 0)
-
-    await wait_for(on_disk)
-    await valkey.kill()
-    with pytest.raises(UnavailableError):
-        await claims.claim(asks("w2", job))
-    await valkey.start()
-    assert await states(claims, *asks("w2", job)) == [ClaimState.DONE]

@@ -8,7 +8,6 @@ import pytest
 
 from clarion.api.event.v1.notification_event_pb2 import EVENT_KIND_SENT
 from clarion.api.event.v1.work_pb2 import DeliveryChunk, DeliveryJob
-from clarion.client.embedded.servers import NatsServer, ValkeyServer
 from clarion.runtime.caller import current_tenant
 from clarion.runtime.delivery.attempts import RetryPolicy
 from clarion.runtime.delivery.claims import Ask
@@ -215,34 +214,6 @@ async def test_a_crash_after_the_provider_s_accept_doubles_and_is_told(
     assert (len(dying.sent), len(healthy.sent)) == (1, 1)
 
 
-async def test_a_crash_after_the_done_mark_folds_and_still_tells_sent(
-    mesh: Any, nats: NatsServer, wait_for: Any
-) -> None:
-    provider, second = ScriptedProvider(), ScriptedProvider()
-    job = make_job()
-    await mesh.publish(job)
-    provider.gate.clear()
-    abandoned = await mesh.worker(provider, lease=LONG)
-    await wait_until(lambda: provider.offered)
-    await nats.kill()
-    provider.gate.set()
-    await wait_until(lambda: provider.sent)
-    claims = mesh.claims()
-
-    async def is_done() -> bool:
-        [claim] = await claims.claim([Ask(job, "looks", False)])
-        return claim.state.name == "DONE"
-
-    await wait_for(is_done)
-    stopping = asyncio.create_task(abandoned.crash())
-    await nats.start()
-    await stopping
-    await mesh.worker(second)
-    kinds = await mesh.until("SENT", "FOLDED", timeout=45)
-    assert kinds.count("SENT") == 1
-    assert (len(provider.sent), len(second.sent)) == (1, 0)
-
-
 async def test_a_job_that_another_has_does_not_hold_its_chunk(mesh: Any) -> None:
     taken = make_job()
     await mesh.claims().claim([Ask(taken, "another", False)])
@@ -272,36 +243,6 @@ async def test_a_long_call_keeps_its_leases(mesh: Any) -> None:
     provider.gate.set()
     await mesh.until("SENT")
     keeping.cancel()
-
-
-async def test_nothing_is_sent_unclaimed_while_valkey_is_down(
-    mesh: Any, valkey: ValkeyServer
-) -> None:
-    provider = ScriptedProvider()
-    await valkey.kill()
-    running = await mesh.worker(provider)
-    await mesh.publish(make_job())
-    await wait_until(lambda: running.held.count)
-    assert provider.sent == []
-    await valkey.start()
-    await mesh.until("SENT")
-    assert len(provider.sent) == 1
-
-
-async def test_results_wait_for_valkey_and_nothing_is_sent_again(
-    mesh: Any, valkey: ValkeyServer
-) -> None:
-    provider = ScriptedProvider()
-    provider.gate.clear()
-    await mesh.publish(make_job())
-    await mesh.worker(provider, lease=LONG)
-    await wait_until(lambda: provider.offered)
-    await valkey.kill()
-    provider.gate.set()
-    await wait_until(lambda: provider.sent)
-    await valkey.start()
-    await mesh.until("SENT")
-    assert len(provider.sent) == 1
 
 
 async def test_failures_are_told_in_the_name_of_their_tenant(mesh: Any) -> None:

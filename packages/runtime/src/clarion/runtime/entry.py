@@ -139,6 +139,10 @@ async def _serve(name: str, shared: RuntimeSettings, own: S, build: Build[S]) ->
 
 
 async def _build_and_start(service: Service, own: S, build: Build[S]) -> None:
+    if service.settings.migrate_on_start:
+        from clarion.runtime.migrations import migrate_on_start
+
+        await migrate_on_start(service.name, service.settings)
     await build(service, own)
     await service.start()
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from google.protobuf import descriptor_pool
-
 from google.api import annotations_pb2
+from google.protobuf import descriptor_pool
 
 from clarion.api.access.v1 import access_pb2
 from clarion.runtime.caller import INTERNAL_SCOPE, PUBLIC_SCOPE

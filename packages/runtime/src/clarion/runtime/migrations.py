@@ -6,6 +6,7 @@ What was applied stands in ``<service>.schema_migrations``.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import Sequence
@@ -14,7 +15,8 @@ from hashlib import sha256
 from importlib.resources import files
 from typing import TYPE_CHECKING, cast
 
-from clarion.runtime.errors import ConfigError
+from clarion.runtime.errors import ConfigError, UnavailableError
+from clarion.runtime.settings import RuntimeSettings
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -81,6 +83,26 @@ def migrate(url: str, schema: str, migrations: Sequence[Migration]) -> list[str]
             return _apply(connection, schema, migrations)
         finally:
             connection.execute("SELECT pg_advisory_unlock(%s)", (lock,))
+
+
+async def migrate_on_start(service: str, settings: RuntimeSettings) -> None:
+    """Applies the service's migrations where the settings ask for it and there are any.
+
+    UnavailableError when PostgreSQL does not answer; otherwise raises as ``migrate``.
+    """
+    if not settings.migrate_on_start:
+        return
+    migrations = migrations_of(service)
+    if not migrations:
+        return
+    import psycopg
+
+    url = settings.url("postgres")
+    try:
+        applied = await asyncio.to_thread(migrate, url, service, migrations)
+    except psycopg.OperationalError as down:
+        raise UnavailableError("postgres does not answer the migrations") from down
+    logger.info("migrations done", extra={"applied": len(applied)})
 
 
 def _apply(

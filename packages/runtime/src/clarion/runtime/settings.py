@@ -37,6 +37,8 @@ class RuntimeSettings:
     stream_replicas: int = 1
     drain: timedelta = timedelta(seconds=10)
     """How long work under way may take to finish when the service stops."""
+    migrate_on_start: bool = False
+    """Whether the service's SQL migrations are applied before it is built."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     def __post_init__(self) -> None:

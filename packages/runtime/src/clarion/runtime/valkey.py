@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from clarion.runtime.errors import UnavailableError
 
@@ -36,7 +37,39 @@ def open_client(url: str) -> Redis:
         max_connections=_CONNECTIONS,
         retry=Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.02), _RETRIES),
     )
+    # The URL chooses between TCP and TLS, so its choice is what is extended.
+    pool: Any = client.connection_pool
+    pool.connection_class = _packing(pool.connection_class)
     return client
+
+
+@cache
+def _packing(connection: Any) -> Any:
+    """The class of connections with commands packed in C, where hiredis is there.
+
+    redis.asyncio packs them in Python, at 0.6 us for each argument: the claims of 500
+    deliveries are 1,500 arguments. hiredis takes 0.08 us and gives the same bytes.
+    """
+    try:
+        from hiredis import pack_command as pack
+    except ImportError:
+        return connection
+
+    class PackingConnection(connection):  # type: ignore[misc]  # a class of redis-py
+        """A connection that packs commands with hiredis."""
+
+        def pack_command(self, *args: Any) -> list[bytes]:
+            name = args[0].encode() if isinstance(args[0], str) else args[0]
+            # A name of two words, such as SCRIPT LOAD, is two arguments.
+            words = name.split() if b" " in name else (name,)
+            try:
+                return [pack((*words, *args[1:]))]
+            except TypeError:
+                # redis-py knows more types, and has its own error for the others.
+                packed: list[bytes] = super().pack_command(*args)
+                return packed
+
+    return PackingConnection
 
 
 @contextmanager

@@ -8,7 +8,6 @@ and nothing is awaited for a single request: the answer comes by callback.
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,10 +19,10 @@ from typing import Any
 import pycurl
 
 from clarion.push.connections import Connections, end_with_timeout
+from clarion.runtime.delivery import LaneQueue
 
 _log = logging.getLogger(__name__)
 
-_LANES = ("high", "medium", "low")
 # libcurl looks at every transfer of a connection whenever one of them gets something.
 _STREAMS = 100
 _PLAIN_CONNECTIONS = 64
@@ -108,7 +107,7 @@ class Transport:
         self._limit = min(limits.in_flight, connections * per_connection)
         self._idle: list[_Slot] = []
         self._running: dict[pycurl.Curl, _Slot] = {}
-        self._waiting: dict[str, deque[_Posted]] = {lane: deque() for lane in _LANES}
+        self._waiting: LaneQueue[_Posted] = LaneQueue(otherwise="medium")
         self._closed = False
         self._most = connections
         self._connections = self._connect()
@@ -139,8 +138,7 @@ class Transport:
         elif len(self._running) < self._limit:
             self._start(posted)
         else:
-            waiting = self._waiting.get(lane)
-            (self._waiting["medium"] if waiting is None else waiting).append(posted)
+            self._waiting.put(lane, posted)
 
     async def close(self) -> None:
         """Closes the connections; what has no answer by then is told so."""
@@ -152,10 +150,9 @@ class Transport:
             slot.connections.close()
             self._tell(slot, slot.lost("closed"))
         self._running.clear()
-        for waiting in self._waiting.values():
-            while waiting:
-                *_, done, context = waiting.popleft()
-                done(context, _unanswered(Failure.NOT_SENT, "closed"))
+        while (posted := self._waiting.take()) is not None:
+            *_, done, context = posted
+            done(context, _unanswered(Failure.NOT_SENT, "closed"))
         self._connections.close()
         for slot in self._idle:
             slot.easy.close()
@@ -203,12 +200,10 @@ class Transport:
         self._tell(slot, slot.answer(error, monotonic()))
         self._idle.append(slot)
         while len(self._running) < self._limit and not self._closed:
-            for lane in _LANES:
-                if self._waiting[lane]:
-                    self._start(self._waiting[lane].popleft())
-                    break
-            else:
+            posted = self._waiting.take()
+            if posted is None:
                 return
+            self._start(posted)
 
     def _tell(self, slot: _Slot, answer: Answer) -> None:
         done, context = slot.done, slot.context

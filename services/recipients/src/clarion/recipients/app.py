@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from typing import Any, cast
-
-import psycopg
 
 from clarion.api.recipients.v1.consent_service_pb2_grpc import (
     add_ConsentServiceServicer_to_server,
@@ -32,23 +28,16 @@ from clarion.recipients.servicers.topic import TopicServicer
 from clarion.recipients.settings import Settings
 from clarion.recipients.suppressing import Suppressions
 from clarion.runtime.clock import SystemClock
-from clarion.runtime.errors import UnavailableError
-from clarion.runtime.migrations import migrate, migrations_of
 from clarion.runtime.postgres import check_pool, open_pool
 from clarion.runtime.service import Service
 from clarion.runtime.valkey import open_client, redis_errors
-
-logger = logging.getLogger(__name__)
 
 
 async def build(service: Service, settings: Settings) -> None:
     """Stores, the use cases on them, and the four servicers."""
     # The stores are opened here and not by the service, whose readiness would then
     # follow each of them alone.
-    url = service.settings.url("postgres")
-    if settings.migrate_on_start:
-        await _migrate(url, service.name)
-    pool = await open_pool(url, service.name)
+    pool = await open_pool(service.settings.url("postgres"), service.name)
     service.on_close(pool.close)
     redis = open_client(service.settings.url("redis"))
     service.on_close(redis.aclose)
@@ -84,11 +73,3 @@ async def build(service: Service, settings: Settings) -> None:
         ConsentServicer(pool, suppressions, clock),
     )
     service.add_servicer(add_TopicServiceServicer_to_server, TopicServicer(pool, clock))
-
-
-async def _migrate(url: str, schema: str) -> None:
-    try:
-        done = await asyncio.to_thread(migrate, url, schema, migrations_of(schema))
-    except psycopg.OperationalError as down:
-        raise UnavailableError("postgres does not answer the migrations") from down
-    logger.info("migrations done", extra={"applied": len(done)})

@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-from clarion.runtime.telemetry import meter
+from clarion.runtime.metrics import Attribute, Name, counter
 
-_profiles = meter().create_counter(
-    "clarion.recipients.profiles",
-    unit="{profile}",
-    description="Profiles asked for, by where they came from (cache, postgres)",
-)
-_stored = meter().create_counter(
-    "clarion.recipients.stored", unit="{person}", description="People stored"
-)
-_cache_failures = meter().create_counter(
-    "clarion.recipients.cache.failures",
-    unit="{failure}",
-    description="Times that Valkey did not answer in time",
-)
-_mirrored = meter().create_counter(
-    "clarion.recipients.suppressions.mirrored",
-    unit="{suppression}",
-    description="Suppressions written to Valkey by a complete refill",
-)
-_unannounced = meter().create_counter(
-    "clarion.recipients.changes.unannounced",
-    unit="{person}",
-    description="Changes that routers were not told about",
-)
+_profiles = counter(Name.PROFILES)
+_stored = counter(Name.PEOPLE_STORED)
+_cache_failures = counter(Name.CACHE_FAILURES)
+_mirrored = counter(Name.SUPPRESSIONS_MIRRORED)
+_unannounced = counter(Name.CHANGES_UNANNOUNCED)
 
-_FROM_CACHE = {"source": "cache"}
-_FROM_POSTGRES = {"source": "postgres"}
+_FROM_CACHE: dict[str, str] = {Attribute.SOURCE: "cache"}
+_FROM_POSTGRES: dict[str, str] = {Attribute.SOURCE: "postgres"}
 
 
 def record_profiles(cached: int, read: int) -> None:

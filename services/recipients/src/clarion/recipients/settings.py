@@ -13,8 +13,6 @@ class Settings:
     profile_ttl: timedelta = timedelta(minutes=5)
     """How long a profile is cached; also how old one can get at most when Valkey was
     out of reach during a change and this process ended before it came back."""
-    migrate_on_start: bool = False
-    """Whether the SQL migrations are applied before serving."""
 
     def __post_init__(self) -> None:
         if self.profile_ttl < timedelta(seconds=1):

@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-from clarion.runtime.telemetry import meter
+from clarion.runtime.metrics import Attribute, Name, counter
 
-_meter = meter()
-_segments = _meter.create_counter(
-    "clarion.sms.segments",
-    unit="{segment}",
-    description="Short messages that the provider took: what is billed",
-)
-_receipts = _meter.create_counter(
-    "clarion.sms.receipts",
-    unit="{receipt}",
-    description="Status callbacks by status and reason, repeats included",
-)
-_inbound = _meter.create_counter(
-    "clarion.sms.inbound",
-    unit="{message}",
-    description="Texts from people by what they ask for: stop, start, other",
-)
-_refused = _meter.create_counter(
-    "clarion.sms.webhooks.refused",
-    unit="{request}",
-    description="Webhook requests whose signature was wrong",
-)
+_segments = counter(Name.SMS_SEGMENTS)
+_receipts = counter(Name.SMS_RECEIPTS)
+_inbound = counter(Name.SMS_INBOUND)
+_refused = counter(Name.SMS_WEBHOOKS_REFUSED)
 
 
 def record_segments(count: int) -> None:
@@ -34,12 +17,12 @@ def record_segments(count: int) -> None:
 
 def record_receipt(status: str, reason: str) -> None:
     """A status callback was dealt with."""
-    _receipts.add(1, {"status": status, "reason": reason})
+    _receipts.add(1, {Attribute.OUTCOME: status, Attribute.REASON: reason})
 
 
 def record_inbound(keyword: str) -> None:
     """A text from a person was dealt with."""
-    _inbound.add(1, {"keyword": keyword})
+    _inbound.add(1, {Attribute.REASON: keyword})
 
 
 def record_refused() -> None:

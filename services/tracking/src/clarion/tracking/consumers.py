@@ -46,8 +46,7 @@ class EventsHandler:
     async def __call__(self, messages: Sequence[Inbound]) -> None:
         """Raises PoisonError for what is no EventChunk, UnavailableError to be held."""
         started = self._clock.monotonic()
-        now = self._clock.now()
-        batch = Batch(now, self._history)
+        batch = Batch(self._clock.now(), self._history)
         for message in messages:
             try:
                 chunk = event_pb2.EventChunk.FromString(message.data)
@@ -63,7 +62,6 @@ class EventsHandler:
             duplicates=written.duplicates,
             rejected=len(batch.rejected),
             took=took,
-            age=now - min(message.stored_time for message in messages),
         )
         if took < _PACE and len(messages) < _FEW:
             await self._sleep((_PACE - took).total_seconds())

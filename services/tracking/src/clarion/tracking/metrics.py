@@ -4,35 +4,16 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from clarion.runtime.telemetry import meter
+from clarion.runtime.metrics import Name, counter, histogram
 
-_events = meter().create_counter(
-    "clarion.tracking.events", unit="{event}", description="Events stored"
-)
-_duplicates = meter().create_counter(
-    "clarion.tracking.duplicates",
-    unit="{event}",
-    description="Events that had been stored before",
-)
-_rejected = meter().create_counter(
-    "clarion.tracking.rejected",
-    unit="{event}",
-    description="Malformed events that were put aside",
-)
-_batch = meter().create_histogram(
-    "clarion.tracking.batch.duration",
-    unit="s",
-    description="Time to store a batch, waiting for its turn included",
-)
-_age = meter().create_histogram(
-    "clarion.tracking.queue.age",
-    unit="s",
-    description="How long the oldest message of a batch had waited in EVENTS",
-)
+_events = counter(Name.EVENTS_STORED)
+_duplicates = counter(Name.EVENTS_DUPLICATE)
+_rejected = counter(Name.EVENTS_REJECTED)
+_batch = histogram(Name.EVENTS_BATCH_DURATION)
 
 
 def record_batch(
-    *, events: int, duplicates: int, rejected: int, took: timedelta, age: timedelta
+    *, events: int, duplicates: int, rejected: int, took: timedelta
 ) -> None:
     """A batch was stored."""
     _events.add(events)
@@ -41,4 +22,3 @@ def record_batch(
     if rejected:
         _rejected.add(rejected)
     _batch.record(took.total_seconds())
-    _age.record(age.total_seconds())

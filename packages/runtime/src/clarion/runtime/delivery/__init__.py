@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from clarion.runtime.delivery.attempts import RetryPolicy
 from clarion.runtime.delivery.channel import add_channel
+from clarion.runtime.delivery.lane_queue import LaneQueue
+from clarion.runtime.delivery.lane_workers import LaneWorkers
 from clarion.runtime.delivery.lanes import LaneLimits
 from clarion.runtime.delivery.outcome import Outcome, OutcomeKind
 from clarion.runtime.delivery.provider import Choose, OnFailed, Provider, Settle
@@ -16,6 +18,8 @@ from clarion.runtime.delivery.provider import Choose, OnFailed, Provider, Settle
 __all__ = [
     "Choose",
     "LaneLimits",
+    "LaneQueue",
+    "LaneWorkers",
     "OnFailed",
     "Outcome",
     "OutcomeKind",

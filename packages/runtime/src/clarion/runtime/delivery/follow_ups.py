@@ -139,7 +139,7 @@ class FollowUps:
         letter.dead_letter_id = f"follow-up:{job.delivery_id}"
         # Redriven, it begins again.
         letter.headers.update(_headers(outcome, 0))
-        metrics.record_dead_letter(self._channel, FAILED)
+        metrics.record_dead_letter(self._channel, job.priority, FAILED)
         await self._letters.put(letter)
 
 

@@ -184,7 +184,7 @@ class Recorder:
                 wait = self._policy.wait(entry.attempt, entry.outcome.retry_after)
                 entry.retry_at = entry.at + wait
                 if entry.outcome.kind is OutcomeKind.UNKNOWN:
-                    metrics.record_unknown_retried(self._channel)
+                    metrics.record_duplicated(self._channel, "unknown")
         return over, coming_back
 
     async def _publish(self, item: bytes) -> None:
@@ -203,7 +203,9 @@ class Recorder:
                 await self._stored("retries", lambda: self._retry(entry))
             else:
                 await self._stored("dead_letters", lambda: self._bury(entry))
-                metrics.record_dead_letter(self._channel, events.ATTEMPTS_EXHAUSTED)
+                metrics.record_dead_letter(
+                    self._channel, entry.lane, events.ATTEMPTS_EXHAUSTED
+                )
 
     async def _retry(self, entry: Entry) -> None:
         job = entry.job

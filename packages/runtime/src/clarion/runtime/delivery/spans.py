@@ -9,6 +9,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanKind, Status, StatusCode
 from clarion.runtime import tracing
 from clarion.runtime.delivery.entry import Entry
 from clarion.runtime.delivery.outcome import OutcomeKind
+from clarion.runtime.metrics import Attribute
 
 
 def start_span(entry: Entry, channel: str) -> None:
@@ -26,12 +27,12 @@ def start_span(entry: Entry, channel: str) -> None:
         kind=SpanKind.CONSUMER,
         attributes={
             "messaging.system": "nats",
-            "clarion.channel": channel,
-            "clarion.lane": entry.lane,
-            "clarion.tenant_id": entry.job.tenant_id,
-            "clarion.notification_id": entry.job.notification_id,
-            "clarion.delivery_id": entry.job.delivery_id,
-            "clarion.attempt": entry.attempt,
+            Attribute.CHANNEL: channel,
+            Attribute.LANE: entry.lane,
+            Attribute.TENANT_ID: entry.job.tenant_id,
+            Attribute.NOTIFICATION_ID: entry.job.notification_id,
+            Attribute.DELIVERY_ID: entry.job.delivery_id,
+            Attribute.ATTEMPT: entry.attempt,
         },
     )
 
@@ -45,7 +46,7 @@ def end_span(entry: Entry) -> None:
     tracer = tracing.recorder()
     outcome = entry.outcome
     if outcome is None or tracer is None:
-        span.set_attribute("clarion.outcome", entry.claim.state.name.lower())
+        span.set_attribute(Attribute.OUTCOME, entry.claim.state.name.lower())
         span.end()
         return
     end = int(entry.at.timestamp() * 1e9)
@@ -56,10 +57,10 @@ def end_span(entry: Entry) -> None:
         context=trace.set_span_in_context(span, Context()),
         kind=SpanKind.CLIENT,
         start_time=start,
-        attributes={"clarion.provider": entry.provider},
+        attributes={Attribute.PROVIDER: entry.provider},
     )
     for each in (call, span):
-        each.set_attribute("clarion.outcome", outcome.kind.value)
+        each.set_attribute(Attribute.OUTCOME, outcome.kind.value)
         if outcome.kind is not OutcomeKind.SENT:
             each.set_attribute("error.type", outcome.reason or outcome.kind.value)
             each.set_status(Status(StatusCode.ERROR))

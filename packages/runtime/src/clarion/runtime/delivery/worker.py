@@ -13,7 +13,6 @@ from google.protobuf.message import DecodeError
 
 from clarion.api.event.v1.work_pb2 import DeliveryChunk, DeliveryJob
 from clarion.runtime.clock import Clock
-from clarion.runtime.delivery import metrics
 from clarion.runtime.delivery.claims import LEASE, Ask, Claim, ClaimState
 from clarion.runtime.delivery.entry import Entry, Ticket
 from clarion.runtime.delivery.follow_ups import HEADER, FollowUps
@@ -87,9 +86,6 @@ class DeliveryWorker:
 
     async def handle(self, lane: str, messages: Sequence[Inbound]) -> None:
         """Deals with every job of the messages; returns when all is stored."""
-        oldest = min(message.stored_time for message in messages)
-        age = max(self._clock.now() - oldest, timedelta(0))
-        metrics.record_queue_age(self._channel, lane, age)
         entries: list[Entry] = []
         told: list[Inbound] = []
         for message in messages:

@@ -8,10 +8,10 @@ from typing import Any
 
 import grpc
 
-from clarion.runtime import telemetry
 from clarion.runtime.interceptors.rpc import Proceed, Rpc
 from clarion.runtime.interceptors.tracing import code_of
 from clarion.runtime.methods import Method
+from clarion.runtime.metrics import Attribute, Name, histogram
 
 logger = logging.getLogger(__name__)
 
@@ -30,9 +30,7 @@ class RequestLogInterceptor:
     """Logs method, status and duration; never a field of the request."""
 
     def __init__(self) -> None:
-        self._duration = telemetry.meter().create_histogram(
-            "rpc.server.duration", "ms", "Time from arrival to the end of the answer."
-        )
+        self._duration = histogram(Name.RPC_DURATION)
 
     def bind(self, method: Method, proceed: Proceed) -> Proceed:
         async def logged(rpc: Rpc, request: Any) -> Any:
@@ -45,9 +43,9 @@ class RequestLogInterceptor:
                 self._duration.record(
                     millis,
                     {
-                        "rpc.service": method.service,
-                        "rpc.method": method.name,
-                        "rpc.grpc.status_code": code.value[0],
+                        Attribute.RPC_SERVICE: method.service,
+                        Attribute.RPC_METHOD: method.name,
+                        Attribute.RPC_STATUS: code.value[0],
                     },
                 )
                 level = _LEVELS.get(code, logging.INFO)

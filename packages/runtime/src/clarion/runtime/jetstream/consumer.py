@@ -14,7 +14,8 @@ from clarion.runtime.errors import TransientError
 from clarion.runtime.jetstream.errors import PoisonError
 from clarion.runtime.jetstream.holding import Holding
 from clarion.runtime.jetstream.inbound import Delivery, Inbound
-from clarion.runtime.jetstream.ports import ConsumerObserver, NullObserver
+from clarion.runtime.jetstream.metrics import MeasuringObserver
+from clarion.runtime.jetstream.ports import ConsumerObserver
 from clarion.runtime.jetstream.pull import PullSubscription
 from clarion.runtime.retry import backoff, ceiling
 from clarion.runtime.streams import ACK_WAIT
@@ -47,7 +48,8 @@ class Consumer:
     * It raises anything else: the same, but alone a message is given back with
       ``retry_first``, doubling, and goes to the DLQ at its ``give_up_at``-th delivery.
 
-    Handlers must be idempotent: after a crash messages come again.
+    Handlers must be idempotent: after a crash messages come again. Without an
+    ``observer`` the metrics of the queues are recorded (jetstream/metrics.py).
     """
 
     def __init__(
@@ -79,7 +81,7 @@ class Consumer:
         self._prefetch_bytes = prefetch_bytes
         self._give_up_at = give_up_at
         self._retry_first = retry_first
-        self._observer = observer or NullObserver()
+        self._observer = observer or MeasuringObserver()
         self._clock = clock or SystemClock()
         self._holding = Holding(streams, ack_wait)
         self._buffer: deque[Delivery] = deque()

@@ -1,7 +1,8 @@
 """Doubles and harnesses for the tests of every service; never imported by one.
 
-Import from the modules: ``fake_clock``, ``grpc_harness``, ``spans``, ``waiting``.
-The most used names are here as well.
+Import from the modules: ``fake_clock``, ``grpc_harness``, ``outcomes``, ``spans``,
+``waiting``. The most used names are here as well. ``servers`` is a pytest plugin that
+the repository's conftest.py loads; it needs clarion-client.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ class GrpcHarness:
 
     def mesh(self, key: str = INTERNAL_KEY) -> MeshChannel:
         """A channel as services have it: tenant from the context, ClarionError."""
-        channel = open_channel(self.target, key=Secret(key), health_name=None)
+        channel = mesh_channel(self.port, key)
         self._channels.append(channel)
         return channel
 
@@ -95,6 +95,11 @@ class GrpcHarness:
         """Closes the channels that were opened."""
         for channel in self._channels:
             await channel.close()
+
+
+def mesh_channel(port: int, key: str = INTERNAL_KEY) -> MeshChannel:
+    """A channel as services have it, to close: an async context manager does."""
+    return open_channel(f"127.0.0.1:{port}", key=Secret(key), health_name=None)
 
 
 @asynccontextmanager

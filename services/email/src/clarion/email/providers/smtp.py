@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from clarion.api.event.v1.work_pb2 import DeliveryJob
@@ -14,25 +13,14 @@ from clarion.email.message import build_message, message_id
 from clarion.email.providers.smtp_connection import SmtpConnection, StaleError
 from clarion.email.smtp_url import SmtpUrl
 from clarion.runtime.clock import Clock
-from clarion.runtime.delivery import Outcome, OutcomeKind, Settle
+from clarion.runtime.delivery import LaneWorkers, Outcome, OutcomeKind, Settle
+from clarion.runtime.delivery.lane_workers import Deliver
 from clarion.runtime.errors import UnavailableError
-from clarion.runtime.streams import LANES
 
 _log = logging.getLogger(__name__)
 
 _UNUSABLE = ("authentication_failed",)
 """Reasons that no mail of anybody gets through with these settings."""
-
-
-class _Call:
-    """One call of ``send``: its jobs that are not settled yet."""
-
-    __slots__ = ("done", "left", "settle")
-
-    def __init__(self, jobs: int, settle: Settle) -> None:
-        self.left = jobs
-        self.settle = settle
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
 class SmtpProvider:
@@ -52,24 +40,13 @@ class SmtpProvider:
         self._server = server
         self._sender = sender
         self._clock = clock
-        self._most = connections
         self._timeout = timeout
-        self._queues: dict[str, deque[tuple[DeliveryJob, _Call]]] = {
-            lane: deque() for lane in LANES
-        }
-        self._idle: deque[asyncio.Future[None]] = deque()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._workers = LaneWorkers("smtp connection", connections, self._connection)
         self._problem = ""
 
     async def send(self, jobs: Sequence[DeliveryJob], settle: Settle) -> None:
         """See Provider."""
-        if not jobs:
-            return
-        call = _Call(len(jobs), settle)
-        for job in jobs:
-            self._queues.get(job.priority, self._queues[LANES[-1]]).append((job, call))
-        self._wake(len(jobs))
-        await call.done
+        await self._workers.send(jobs, settle)
 
     async def check(self) -> None:
         """Raises while the server refuses the credentials."""
@@ -78,53 +55,21 @@ class SmtpProvider:
 
     async def close(self) -> None:
         """See Provider."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
+        await self._workers.close()
 
-    def _wake(self, jobs: int) -> None:
-        while jobs and self._idle:
-            turn = self._idle.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                jobs -= 1
-        while jobs and len(self._tasks) < self._most:
-            number = len(self._tasks) + 1
-            self._tasks.append(
-                asyncio.create_task(self._work(), name=f"smtp connection {number}")
-            )
-            jobs -= 1
-
-    async def _work(self) -> None:
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Deliver]:
         connection = SmtpConnection(self._server, self._timeout)
+
+        async def deliver(job: DeliveryJob) -> Outcome:
+            outcome = await self._deliver(connection, job)
+            self._problem = outcome.provider_code if outcome.reason in _UNUSABLE else ""
+            return outcome
+
         try:
-            while True:
-                job, call = await self._next()
-                outcome = await self._deliver(connection, job)
-                self._problem = (
-                    outcome.provider_code if outcome.reason in _UNUSABLE else ""
-                )
-                call.settle(job, outcome)
-                call.left -= 1
-                if not call.left and not call.done.done():
-                    call.done.set_result(None)
+            yield deliver
         finally:
             await connection.close()
-
-    async def _next(self) -> tuple[DeliveryJob, _Call]:
-        """The next job, of the highest lane that has one."""
-        while True:
-            for lane in LANES:
-                queue = self._queues[lane]
-                while queue:
-                    job, call = queue.popleft()
-                    # A call that was cancelled leaves its jobs to whoever gets them.
-                    if not call.done.done():
-                        return job, call
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._idle.append(turn)
-            await turn
 
     async def _deliver(self, connection: SmtpConnection, job: DeliveryJob) -> Outcome:
         to = envelope_address(job.target.address)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import logging
 import re
-from collections import deque
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from typing import Protocol
@@ -19,9 +18,8 @@ from yarl import URL
 from clarion.api.event.v1.work_pb2 import DeliveryJob
 from clarion.runtime.clock import Clock
 from clarion.runtime.config import Secret
-from clarion.runtime.delivery import Outcome, Settle
+from clarion.runtime.delivery import LaneWorkers, Outcome, Settle
 from clarion.runtime.errors import UnavailableError
-from clarion.runtime.streams import LANES
 from clarion.sms import metrics
 from clarion.sms.callback_url import callback_url
 from clarion.sms.providers.twilio_errors import MISCONFIGURED, outcome_of
@@ -57,17 +55,6 @@ class TwilioSettings(Protocol):
     def sms_max_segments(self) -> int: ...
 
 
-class _Call:
-    """One call of ``send``: how many of its jobs are not settled yet."""
-
-    __slots__ = ("done", "left", "settle")
-
-    def __init__(self, jobs: int, settle: Settle) -> None:
-        self.left = jobs
-        self.settle = settle
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-
 class TwilioProvider:
     """The Provider of one Twilio account.
 
@@ -88,23 +75,17 @@ class TwilioProvider:
             f"{settings.twilio_url.rstrip('/')}/2010-04-01/Accounts/"
             f"{settings.twilio_account_sid}/Messages.json"
         )
-        self._queues: dict[str, deque[tuple[DeliveryJob, _Call]]] = {
-            lane: deque() for lane in LANES
-        }
-        self._idle: deque[asyncio.Future[None]] = deque()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._workers = LaneWorkers(
+            "twilio connection",
+            settings.twilio_connections,
+            lambda: nullcontext(self._deliver),
+        )
         self._session: aiohttp.ClientSession | None = None
         self._problem = ""
 
     async def send(self, jobs: Sequence[DeliveryJob], settle: Settle) -> None:
         """See Provider."""
-        if not jobs:
-            return
-        call = _Call(len(jobs), settle)
-        for job in jobs:
-            self._queues.get(job.priority, self._queues[LANES[-1]]).append((job, call))
-        self._wake(len(jobs))
-        await call.done
+        await self._workers.send(jobs, settle)
 
     async def check(self) -> None:
         """Raises while Twilio refuses the account, its credentials or the sender."""
@@ -113,48 +94,10 @@ class TwilioProvider:
 
     async def close(self) -> None:
         """See Provider."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
+        await self._workers.close()
         if self._session is not None:
             await self._session.close()
             self._session = None
-
-    def _wake(self, jobs: int) -> None:
-        while jobs and self._idle:
-            turn = self._idle.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                jobs -= 1
-        while jobs and len(self._tasks) < self._settings.twilio_connections:
-            number = len(self._tasks) + 1
-            self._tasks.append(
-                asyncio.create_task(self._work(), name=f"twilio connection {number}")
-            )
-            jobs -= 1
-
-    async def _work(self) -> None:
-        while True:
-            job, call = await self._next()
-            call.settle(job, await self._deliver(job))
-            call.left -= 1
-            if not call.left and not call.done.done():
-                call.done.set_result(None)
-
-    async def _next(self) -> tuple[DeliveryJob, _Call]:
-        """The next job, of the highest lane that has one."""
-        while True:
-            for lane in LANES:
-                queue = self._queues[lane]
-                while queue:
-                    job, call = queue.popleft()
-                    # A call that was cancelled leaves its jobs to whoever gets them.
-                    if not call.done.done():
-                        return job, call
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._idle.append(turn)
-            await turn
 
     async def _deliver(self, job: DeliveryJob) -> Outcome:
         text = job.content.body or job.content.title
