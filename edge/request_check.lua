@@ -1,7 +1,7 @@
--- Checks the JSON body of a REST request before it is transcoded.
+-- Checks query and JSON body of a REST request before it is transcoded.
 --
 -- The transcoder drops fields that it does not know and answers wrong values without
--- naming the field. This filter names them, in the error shape of every service:
+-- naming the field; a query parameter would even win over the path. This filter names them, in the error shape of every service:
 -- google.rpc.Status with ErrorInfo and BadRequest.
 
 local schema = require("request_schema")
@@ -171,8 +171,33 @@ local function body(text, route)
   local at = skip(text, 1)
   if at > #text then return end -- an empty body is an empty message
   if byte(text, at) ~= 123 then fail("", "the body must be a JSON object", "type") end
-  at = object(text, at, "", schema.types[route.message], nil, route.bound, 1)
+  local bound = route.is_whole and route.bound or nil
+  at = object(text, at, "", schema.types[route.message], nil, bound, 1)
   if skip(text, at) <= #text then malformed(at, "") end
+end
+
+local function unescaped(text)
+  return (text:gsub("+", " "):gsub("%%(%x%x)", function(hex) return char(tonumber(hex, 16)) end))
+end
+
+-- Raises a table with field, description and reason for parameters that are not of the call.
+local function query(text, route)
+  for pair in text:gmatch("[^&]+") do
+    local name, given = pair:match("^([^=]*)=?(.*)$")
+    name, given = unescaped(name), unescaped(given)
+    if route.bound[name] then
+      fail(name, "is given by the path: leave it out of the query", "field.bound")
+    end
+    local kind = route.query[name] or route.query[name:match("^[^.]*")] == "any" and "any"
+    if not kind then
+      fail(name:sub(1, 256), "is not a parameter of this call: check its spelling", "field.unknown")
+    end
+    local is_right = true
+    if kind == "integer" then is_right = given:match("^-?%d+$") ~= nil end
+    if kind == "number" then is_right = tonumber(given) ~= nil end
+    if kind == "boolean" then is_right = given == "true" or given == "false" end
+    if not is_right then fail(name, "must be " .. NAMES[kind], "type") end
+  end
 end
 
 local function route_of(verb, path)
@@ -200,6 +225,20 @@ local function answer(handle, wrong, request_id)
   }))
 end
 
+-- Runs a check; answers and returns true when it found something.
+local function refused(handle, request_id, checks, text, route)
+  local fine, wrong = pcall(checks, text, route)
+  if fine then return false end
+  if type(wrong) ~= "table" then
+    handle:logErr("request check failed: " .. tostring(wrong))
+    return false
+  end
+  -- Tells the edge's error format that this answer has the shape already.
+  handle:headers():replace("x-clarion-refused", "1")
+  answer(handle, wrong, request_id)
+  return true
+end
+
 -- EventSource cannot set headers: a watch may carry its credential in the query instead.
 local function take_access_token(headers, path)
   if headers:get("authorization") or not find(path, ":watch?", 1, true) then return end
@@ -225,21 +264,17 @@ function check.on_request(handle)
   local route = route_of(headers:get(":method"), path)
   if not route then return end
   local request_id = headers:get("x-request-id") or ""
+  local asked = headers:get(":path"):match("%?(.*)$")
+  if asked and refused(handle, request_id, query, asked, route) then return end
+  if not route.message then return end
   -- Waits for the whole body; after that the headers may not be touched any more.
   local buffer = handle:body()
-  if not buffer then return end
-  local text = buffer:getBytes(0, buffer:length())
-  local fine, wrong = pcall(body, text, route)
-  if fine then return end
-  if type(wrong) ~= "table" then
-    handle:logErr("request check failed: " .. tostring(wrong))
-    return
+  if buffer then
+    refused(handle, request_id, body, buffer:getBytes(0, buffer:length()), route)
   end
-  -- Tells the edge's error format that this answer has the shape already.
-  handle:headers():replace("x-clarion-refused", "1")
-  answer(handle, wrong, request_id)
 end
 
 check.body = body
+check.query = query
 check.route_of = route_of
 return check

@@ -1,7 +1,7 @@
-"""Generates edge/request_schema.lua: what the bodies of REST requests may hold.
+"""Generates edge/request_schema.lua: what REST requests may hold.
 
 The transcoder drops JSON fields that it does not know; the edge's filter checks bodies
-against this table and names them instead.
+and query parameters against this table and names what is wrong instead.
 """
 
 from __future__ import annotations
@@ -98,27 +98,49 @@ def field_expression(field: FieldDescriptor, messages: dict[str, Descriptor]) ->
     return f"{{list={one}}}" if field.is_repeated else one
 
 
+def query_fields(request: Descriptor, body: str, bound: list[str]) -> str:
+    """Returns the Lua expression for the query parameters of an rpc."""
+    fields = [] if body == "*" else request.fields
+    names = []
+    for field in fields:
+        if field.name in (body, *bound):
+            continue
+        message = field.message_type
+        known = message is None or message.full_name in _WELL_KNOWN
+        kind = kind_of(field, {}) if known else '"any"'
+        names += [f'["{name}"]={kind}' for name in {field.name, field.json_name}]
+    return "{" + ", ".join(sorted(names)) + "}"
+
+
+def set_of(names: list[str]) -> str:
+    """Returns the Lua expression for a set."""
+    return "{" + ", ".join(f'["{name}"]=true' for name in names) + "}"
+
+
 def render() -> str:
     """Returns the Lua module."""
     messages: dict[str, Descriptor] = {}
     routes = []
     for method in methods():
         for verb, path, body in http_rules(method):
-            if not body:
-                continue
             request = method.input_type
             is_whole = body == "*"
-            field = None if is_whole else request.fields_by_name[body]
-            target = request if field is None else field.message_type
-            if target.full_name == HTTP_BODY:
+            field = request.fields_by_name[body] if body and not is_whole else None
+            target = request if is_whole else field and field.message_type
+            if target is not None and target.full_name == HTTP_BODY:
                 continue
-            messages.setdefault(target.full_name, target)
-            bound = re.findall(r"\{(\w+)", path) if is_whole else []
-            names = "".join(f'["{name}"]=true,' for name in bound)
-            routes.append(
-                f'  {{verb="{verb}", pattern="{lua_pattern(path)}", '
-                f'message="{target.full_name}", bound={{{names}}}}},'
-            )
+            bound = re.findall(r"\{(\w+)", path)
+            parts = [
+                f'verb="{verb}"',
+                f'pattern="{lua_pattern(path)}"',
+                f"bound={set_of(bound)}",
+                f"query={query_fields(request, body, bound)}",
+            ]
+            if target is not None:
+                messages.setdefault(target.full_name, target)
+                parts.append(f'message="{target.full_name}"')
+                parts.append(f"is_whole={str(is_whole).lower()}")
+            routes.append(f"  {{{', '.join(parts)}}},")
     rendered: dict[str, str] = {}
     while len(rendered) < len(messages):
         for name, message in list(messages.items()):

@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeAlias, cast
 
 import grpc
+from google.protobuf.message import DecodeError
 
-from clarion.runtime.interceptors.rpc import Interceptor, Proceed, Rpc
+from clarion.runtime.interceptors.rpc import Interceptor, Proceed, Rpc, Undecodable
 from clarion.runtime.methods import Method, method_at
 
 # Health and reflection are the library's: no credential, no span, no log line.
@@ -76,10 +77,21 @@ class Pipeline(grpc.aio.ServerInterceptor):
             _Handler,
             make(
                 handle,
-                request_deserializer=handler.request_deserializer,
+                request_deserializer=_tolerant(handler.request_deserializer),
                 response_serializer=handler.response_serializer,
             ),
         )
+
+
+def _tolerant(decode: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
+    # grpc.aio answers what a deserializer raises with UNKNOWN and its text.
+    def decode_or_say(data: bytes) -> Any:
+        try:
+            return data if decode is None else decode(data)
+        except DecodeError:
+            return Undecodable()
+
+    return decode_or_say
 
 
 def _unary(behaviour: Callable[[Any, Any], Awaitable[Any]]) -> Proceed:

@@ -26,6 +26,10 @@ class Rpc:
         return value if isinstance(value, str) else value.decode("latin-1")
 
 
+class Undecodable:
+    """Stands for a request whose bytes are no message of the RPC's type."""
+
+
 Proceed: TypeAlias = Callable[[Rpc, Any], Awaitable[Any]]
 """The rest of the way: takes the request; returns the response of a unary RPC, or None
 when a streaming one has written all of its responses."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from clarion.runtime.interceptors.rpc import Proceed, Rpc
+from clarion.runtime.errors import InvalidArgumentError
+from clarion.runtime.interceptors.rpc import Proceed, Rpc, Undecodable
 from clarion.runtime.methods import Method
 from clarion.runtime.validation import check
 
@@ -14,6 +15,11 @@ class ValidationInterceptor:
 
     def bind(self, method: Method, proceed: Proceed) -> Proceed:
         async def validated(rpc: Rpc, request: Any) -> Any:
+            if isinstance(request, Undecodable):
+                raise InvalidArgumentError(
+                    f"the request is not an encoded message of {method.path}: "
+                    "generate the client from the same contracts"
+                )
             check(request)
             return await proceed(rpc, request)
 
