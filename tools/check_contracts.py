@@ -1,7 +1,8 @@
 """Lints the contracts, refuses breaking changes, and that generated code is stale.
 
-The base of the breaking check is the commit in CLARION_BREAKING_BASE, else
-origin/main, else the commit before; without contracts there, nothing can break.
+The base of the breaking check is the commit in CLARION_BREAKING_BASE, else origin/main
+where that is another commit, else the newest commit that is more than four hours old:
+what somebody may have built on. Without contracts there, nothing can break.
 """
 
 from __future__ import annotations
@@ -25,20 +26,23 @@ def run(*command: str) -> bool:
     return subprocess.run(command, cwd=ROOT, check=False).returncode == 0
 
 
-def base_commit() -> str | None:
-    """Returns the commit that the contracts must stay compatible with."""
-    candidates = [os.environ.get("CLARION_BREAKING_BASE", ""), "origin/main", "HEAD~1"]
-    for candidate in filter(None, candidates):
-        found = subprocess.run(
-            ["git", "rev-parse", "--verify", "--quiet", f"{candidate}^{{commit}}"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if found.returncode == 0:
-            return found.stdout.strip()
-    return None
+def git(*arguments: str) -> str:
+    """Returns what git says in the repository; empty when it fails."""
+    said = subprocess.run(
+        ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return said.stdout.strip() if said.returncode == 0 else ""
+
+
+def base_commit() -> str:
+    """Returns the commit that the contracts must stay compatible with, or nothing."""
+    given = os.environ.get("CLARION_BREAKING_BASE", "")
+    if given:
+        return git("rev-parse", "--verify", f"{given}^{{commit}}")
+    landed = git("rev-parse", "--verify", "--quiet", "origin/main^{commit}")
+    if landed and landed != git("rev-parse", "HEAD"):
+        return landed
+    return git("rev-list", "-1", "--before=4 hours ago", "HEAD")
 
 
 def contracts_at(commit: str, folder: Path) -> Path | None:
