@@ -84,6 +84,16 @@ class Rest:
                 raise RestError(f"{verb} {path}: {response.status} {text[:300]}")
             return await response.json()
 
+    async def in_app_sent(self) -> int:
+        """How many messages the mesh says it put into inboxes in the last hour."""
+        counted = await self.call(
+            "GET",
+            "/api/v1/analytics/notifications",
+            params={"period": "last_hour", "metrics": "sent", "breakdown": "channel"},
+        )
+        values = counted["breakdown"].get("in_app", {"values": {}})["values"]
+        return int(values.get("sent", 0))
+
     async def check_design(self) -> list[str]:
         """Makes the design's calls; the ids of what they sent.
 

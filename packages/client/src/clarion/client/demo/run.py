@@ -7,14 +7,15 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import aiohttp
 
-from clarion.api.inapp.v1.inbox_service_pb2 import InboxItem
 from clarion.api.recipients.v1.recipient_pb2 import Recipient
 from clarion.api.templating.v1.template_service_pb2 import Template
 from clarion.client.client import Client
 from clarion.client.demo.arrivals import Arrivals
+from clarion.client.demo.inboxes import read_inboxes
 from clarion.client.demo.plan import DemoPlan, Sending, expected_arrivals
 from clarion.client.demo.rest import Rest, RestError
 from clarion.client.demo.result import Result, by_channel, compare, percentiles
@@ -26,7 +27,6 @@ _WINDOW = 400
 """Notifications under way at most: shows the mesh's latency, not a queue's."""
 _PATIENCE = 60.0
 """Seconds without anything arriving after which the rest counts as lost."""
-_INBOX_READERS = 16
 
 
 class Demonstration:
@@ -58,9 +58,13 @@ class Demonstration:
         await self.load()
         await self.arrivals.skip()
         self._enter("sending")
-        unwanted = await self._send(self.plan.unwanted())
-        floods = await self._send(self.plan.floods())
-        await self.send_stream()
+        watching = asyncio.create_task(self._watch_inboxes())
+        try:
+            unwanted = await self._send(self.plan.unwanted())
+            floods = await self._send(self.plan.floods())
+            await self.send_stream()
+        finally:
+            watching.cancel()
         self._enter("waiting for the last ones")
         flooded = {notification_id for notification_id, _ in floods}
         expected = expected_arrivals(
@@ -183,6 +187,14 @@ class Demonstration:
                 return
             await asyncio.sleep(0.1)
 
+    async def _watch_inboxes(self) -> None:
+        """Shows how many are in the inboxes by now; what counts is read at the end."""
+        with suppress(RestError):  # the REST calls have their own verdict
+            before = await self._rest.in_app_sent()
+            while True:
+                await asyncio.sleep(1.0)
+                self.in_app = await self._rest.in_app_sent() - before
+
     async def _inboxes(
         self, expected: Counter[tuple[str, str]]
     ) -> Counter[tuple[str, str]]:
@@ -197,33 +209,12 @@ class Demonstration:
         }
         since = time.monotonic()
         while True:
-            found = await self._read_inboxes(readers)
+            found = await read_inboxes(self._client, readers)
             self.in_app = sum(found.values())
             self._progress(self)
             if self.in_app >= wanted or time.monotonic() - since > _PATIENCE:
                 return found
             await asyncio.sleep(0.5)
-
-    async def _read_inboxes(self, readers: set[str]) -> Counter[tuple[str, str]]:
-        found: Counter[tuple[str, str]] = Counter()
-        gate = asyncio.Semaphore(_INBOX_READERS)
-
-        async def read(user_id: str) -> None:
-            token = ""
-            async with gate:
-                while True:
-                    page = await self._client.inbox(
-                        user_id, page_size=500, page_token=token
-                    )
-                    items: Sequence[InboxItem] = page.items
-                    for item in items:
-                        found[item.notification_id, "in_app"] += 1
-                    token = page.next_page_token
-                    if not token:
-                        return
-
-        await asyncio.gather(*(read(user_id) for user_id in readers))
-        return found
 
     def _judge(
         self,
