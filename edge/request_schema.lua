@@ -29,6 +29,7 @@ routes={
   {verb="GET", pattern="^/api/v1/topics/[^/]+/subscribers$", bound={["topic"]=true}, query={["pageSize"]="integer", ["pageToken"]="string", ["page_size"]="integer", ["page_token"]="string"}},
   {verb="POST", pattern="^/api/v1/notifications$", bound={}, query={}, message="clarion.api.router.v1.Notification", is_whole=false},
   {verb="POST", pattern="^/api/v1/notifications/bulk$", bound={}, query={}, message="clarion.api.router.v1.BatchSendNotificationsRequest", is_whole=true},
+  {verb="POST", pattern="^/api/v1/topics/[^/]+/notifications$", bound={["topic"]=true}, query={}, message="clarion.api.router.v1.Notification", is_whole=false},
   {verb="POST", pattern="^/api/v1/notifications/[^/]+:cancel$", bound={["notification_id"]=true}, query={}, message="clarion.api.router.v1.CancelNotificationRequest", is_whole=true},
   {verb="POST", pattern="^/api/v1/notifications:explain$", bound={}, query={}, message="clarion.api.router.v1.Notification", is_whole=false},
   {verb="PUT", pattern="^/api/v1/types/[^/]+$", bound={["type"]=true}, query={}, message="clarion.api.router.v1.NotificationType", is_whole=false},

@@ -58,6 +58,9 @@ class IntakeItem(_message.Message):
     TRACE_PARENT_FIELD_NUMBER: _builtins.int
     KEY_ID_FIELD_NUMBER: _builtins.int
     RELEASE_FIELD_NUMBER: _builtins.int
+    CHANNELS_FIELD_NUMBER: _builtins.int
+    RECURRENCE_FIELD_NUMBER: _builtins.int
+    BROADCAST_FIELD_NUMBER: _builtins.int
     notification_id: _builtins.str
     """The id that the caller got."""
     tenant_id: _builtins.str
@@ -76,6 +79,20 @@ class IntakeItem(_message.Message):
     def accepted_time(self) -> _timestamp_pb2.Timestamp:
         """When it was accepted."""
 
+    @_builtins.property
+    def channels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The channels that waited for the release. Empty: all of them."""
+
+    @_builtins.property
+    def recurrence(self) -> Global___Recurrence:
+        """The schedule that this is an occurrence of. Absent for what was sent once."""
+
+    @_builtins.property
+    def broadcast(self) -> Global___Broadcast:
+        """The fan-out to a topic that this stands for: notification has no user_id then, and notification_id is the
+        broadcast's id. Absent for a notification to one person.
+        """
+
     def __init__(
         self,
         *,
@@ -86,14 +103,93 @@ class IntakeItem(_message.Message):
         trace_parent: _builtins.str = ...,
         key_id: _builtins.str = ...,
         release: _builtins.int = ...,
+        channels: _abc.Iterable[_builtins.str] | None = ...,
+        recurrence: Global___Recurrence | None = ...,
+        broadcast: Global___Broadcast | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "notification", b"notification"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "broadcast", b"broadcast", "notification", b"notification", "recurrence", b"recurrence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "key_id", b"key_id", "notification", b"notification", "notification_id", b"notification_id", "release", b"release", "tenant_id", b"tenant_id", "trace_parent", b"trace_parent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "broadcast", b"broadcast", "channels", b"channels", "key_id", b"key_id", "notification", b"notification", "notification_id", b"notification_id", "recurrence", b"recurrence", "release", b"release", "tenant_id", b"tenant_id", "trace_parent", b"trace_parent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___IntakeItem: _TypeAlias = IntakeItem  # noqa: Y015
+
+@_typing.final
+class Recurrence(_message.Message):
+    """Recurrence is what the occurrence after this one is planned from, without asking a database."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULE_ID_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    CRON_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    OCCURRENCE_TIME_FIELD_NUMBER: _builtins.int
+    schedule_id: _builtins.str
+    """The schedule."""
+    revision: _builtins.int
+    """The version of the schedule that planned this."""
+    cron: _builtins.str
+    """The five cron fields."""
+    time_zone: _builtins.str
+    """The time zone of the cron fields. Empty: the person's."""
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Not after this instant. Absent: without end."""
+
+    @_builtins.property
+    def occurrence_time(self) -> _timestamp_pb2.Timestamp:
+        """When this occurrence falls due."""
+
+    def __init__(
+        self,
+        *,
+        schedule_id: _builtins.str = ...,
+        revision: _builtins.int = ...,
+        cron: _builtins.str = ...,
+        time_zone: _builtins.str = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        occurrence_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "occurrence_time", b"occurrence_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cron", b"cron", "end_time", b"end_time", "occurrence_time", b"occurrence_time", "revision", b"revision", "schedule_id", b"schedule_id", "time_zone", b"time_zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Recurrence: _TypeAlias = Recurrence  # noqa: Y015
+
+@_typing.final
+class Broadcast(_message.Message):
+    """Broadcast is where a fan-out to the subscribers of a topic goes on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOPIC_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    REACHED_FIELD_NUMBER: _builtins.int
+    topic: _builtins.str
+    """The topic."""
+    page_token: _builtins.str
+    """The page to read next, as the recipients service named it. Empty: the first."""
+    reached: _builtins.int
+    """How many subscribers the pages before had."""
+    def __init__(
+        self,
+        *,
+        topic: _builtins.str = ...,
+        page_token: _builtins.str = ...,
+        reached: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_token", b"page_token", "reached", b"reached", "topic", b"topic"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Broadcast: _TypeAlias = Broadcast  # noqa: Y015
 
 @_typing.final
 class DeliveryChunk(_message.Message):

@@ -28,7 +28,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1clarion/api/ratelimit/v1/rate_limit_service.proto\x12\x18\x63larion.api.ratelimit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"clarion/api/access/v1/access.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"d\n\x0e\x46requencyLimit\x12\x1d\n\x05\x64\x61ily\x18\x01 \x01(\rB\t\xbaH\x06*\x04\x18\xa0\x8d\x06H\x00\x88\x01\x01\x12\x1e\n\x06weekly\x18\x02 \x01(\rB\t\xbaH\x06*\x04\x18\xe0\xdc*H\x01\x88\x01\x01\x42\x08\n\x06_dailyB\t\n\x07_weekly\"[\n\x13\x42\x61tchAcquireRequest\x12\x44\n\x05items\x18\x01 \x03(\x0b\x32%.clarion.api.ratelimit.v1.AcquireItemB\x0e\xbaH\x0b\x92\x01\x08\x10\x88\'\"\x03\xd8\x01\x03\"\x86\x01\n\x0b\x41\x63quireItem\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x03 \x01(\t\x12@\n\x0epersonal_limit\x18\x04 \x01(\x0b\x32(.clarion.api.ratelimit.v1.FrequencyLimit\"P\n\x14\x42\x61tchAcquireResponse\x12\x38\n\x07results\x18\x01 \x03(\x0b\x32\'.clarion.api.ratelimit.v1.AcquireResult\"\x8f\x01\n\rAcquireResult\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12\x10\n\x08\x65xceeded\x18\x02 \x01(\t\x12\x32\n\x0e\x61vailable_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ndaily_used\x18\x04 \x01(\r\x12\x13\n\x0bweekly_used\x18\x05 \x01(\r\"[\n\x13\x42\x61tchReleaseRequest\x12\x44\n\x05items\x18\x01 \x03(\x0b\x32%.clarion.api.ratelimit.v1.AcquireItemB\x0e\xbaH\x0b\x92\x01\x08\x10\x88\'\"\x03\xd8\x01\x03\"(\n\x14\x42\x61tchReleaseResponse\x12\x10\n\x08released\x18\x01 \x01(\r\".\n\x0fGetUsageRequest\x12\x1b\n\x07user_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\"\xb6\x01\n\x10GetUsageResponse\x12N\n\ncategories\x18\x01 \x03(\x0b\x32:.clarion.api.ratelimit.v1.GetUsageResponse.CategoriesEntry\x1aR\n\x0f\x43\x61tegoriesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12.\n\x05value\x18\x02 \x01(\x0b\x32\x1f.clarion.api.ratelimit.v1.Usage:\x02\x38\x01\"i\n\x05Usage\x12\x12\n\ndaily_used\x18\x01 \x01(\r\x12\x13\n\x0bweekly_used\x18\x02 \x01(\r\x12\x37\n\x05limit\x18\x03 \x01(\x0b\x32(.clarion.api.ratelimit.v1.FrequencyLimit\"\x15\n\x13ListPoliciesRequest\"\xc7\x01\n\x14ListPoliciesResponse\x12R\n\ncategories\x18\x01 \x03(\x0b\x32>.clarion.api.ratelimit.v1.ListPoliciesResponse.CategoriesEntry\x1a[\n\x0f\x43\x61tegoriesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x37\n\x05value\x18\x02 \x01(\x0b\x32(.clarion.api.ratelimit.v1.FrequencyLimit:\x02\x38\x01\"\x8d\x01\n\x10PutPolicyRequest\x12\x38\n\x08\x63\x61tegory\x18\x01 \x01(\tB&\xbaH#r!2\x1f^[A-Za-z][A-Za-z0-9_.:-]{0,63}$\x12?\n\x05limit\x18\x02 \x01(\x0b\x32(.clarion.api.ratelimit.v1.FrequencyLimitB\x06\xbaH\x03\xc8\x01\x01\"^\n\x11PutPolicyResponse\x12\x10\n\x08\x63\x61tegory\x18\x01 \x01(\t\x12\x37\n\x05limit\x18\x02 \x01(\x0b\x32(.clarion.api.ratelimit.v1.FrequencyLimit2\xc3\x05\n\x10RateLimitService\x12m\n\x0c\x42\x61tchAcquire\x12-.clarion.api.ratelimit.v1.BatchAcquireRequest\x1a..clarion.api.ratelimit.v1.BatchAcquireResponse\x12m\n\x0c\x42\x61tchRelease\x12-.clarion.api.ratelimit.v1.BatchReleaseRequest\x1a..clarion.api.ratelimit.v1.BatchReleaseResponse\x12\x98\x01\n\x08GetUsage\x12).clarion.api.ratelimit.v1.GetUsageRequest\x1a*.clarion.api.ratelimit.v1.GetUsageResponse\"5\xaa\xbb\x18\x0blimits:read\x82\xd3\xe4\x93\x02 \x12\x1e/api/v1/users/{user_id}/limits\x12\x94\x01\n\x0cListPolicies\x12-.clarion.api.ratelimit.v1.ListPoliciesRequest\x1a..clarion.api.ratelimit.v1.ListPoliciesResponse\"%\xaa\xbb\x18\x0blimits:read\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/limits\x12\x9e\x01\n\tPutPolicy\x12*.clarion.api.ratelimit.v1.PutPolicyRequest\x1a+.clarion.api.ratelimit.v1.PutPolicyResponse\"8\xaa\xbb\x18\x0climits:write\x82\xd3\xe4\x93\x02\"\x1a\x19/api/v1/limits/{category}:\x05limitb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1clarion/api/ratelimit/v1/rate_limit_service.proto\x12\x18\x63larion.api.ratelimit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"clarion/api/access/v1/access.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"d\n\x0e\x46requencyLimit\x12\x1d\n\x05\x64\x61ily\x18\x01 \x01(\rB\t\xbaH\x06*\x04\x18\xa0\x8d\x06H\x00\x88\x01\x01\x12\x1e\n\x06weekly\x18\x02 \x01(\rB\t\xbaH\x06*\x04\x18\xe0\xdc*H\x01\x88\x01\x01\x42\x08\n\x06_dailyB\t\n\x07_weekly\"[\n\x13\x42\x61tchAcquireRequest\x12\x44\n\x05items\x18\x01 \x03(\x0b\x32%.clarion.api.ratelimit.v1.AcquireItemB\x0e\xbaH\x0b\x92\x01\x08\x10\x88\'\"\x03\xd8\x01\x03\"\x86\x01\n\x0b\x41\x63quireItem\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x03 \x01(\t\x12@\n\x0epersonal_limit\x18\x04 \x01(\x0b\x32(.clarion.api.ratelimit.v1.FrequencyLimit\"P\n\x14\x42\x61tchAcquireResponse\x12\x38\n\x07results\x18\x01 \x03(\x0b\x32\'.clarion.api.ratelimit.v1.AcquireResult\"\x8f\x01\n\rAcquireResult\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12\x10\n\x08\x65xceeded\x18\x02 \x01(\t\x12\x32\n\x0e\x61vailable_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ndaily_used\x18\x04 \x01(\r\x12\x13\n\x0bweekly_used\x18\x05 \x01(\r\"X\n\x10\x42\x61tchPeekRequest\x12\x44\n\x05items\x18\x01 \x03(\x0b\x32%.clarion.api.ratelimit.v1.AcquireItemB\x0e\xbaH\x0b\x92\x01\x08\x10\x88\'\"\x03\xd8\x01\x03\"M\n\x11\x42\x61tchPeekResponse\x12\x38\n\x07results\x18\x01 \x03(\x0b\x32\'.clarion.api.ratelimit.v1.AcquireResult\"[\n\x13\x42\x61tchReleaseRequest\x12\x44\n\x05items\x18\x01 \x03(\x0b\x32%.clarion.api.ratelimit.v1.AcquireItemB\x0e\xbaH\x0b\x92\x01\x08\x10\x88\'\"\x03\xd8\x01\x03\"(\n\x14\x42\x61tchReleaseResponse\x12\x10\n\x08released\x18\x01 \x01(\r\".\n\x0fGetUsageRequest\x12\x1b\n\x07user_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\"\xb6\x01\n\x10GetUsageResponse\x12N\n\ncategories\x18\x01 \x03(\x0b\x32:.clarion.api.ratelimit.v1.GetUsageResponse.CategoriesEntry\x1aR\n\x0f\x43\x61tegoriesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12.\n\x05value\x18\x02 \x01(\x0b\x32\x1f.clarion.api.ratelimit.v1.Usage:\x02\x38\x01\"i\n\x05Usage\x12\x12\n\ndaily_used\x18\x01 \x01(\r\x12\x13\n\x0bweekly_used\x18\x02 \x01(\r\x12\x37\n\x05limit\x18\x03 \x01(\x0b\x32(.clarion.api.ratelimit.v1.FrequencyLimit\"\x15\n\x13ListPoliciesRequest\"\xc7\x01\n\x14ListPoliciesResponse\x12R\n\ncategories\x18\x01 \x03(\x0b\x32>.clarion.api.ratelimit.v1.ListPoliciesResponse.CategoriesEntry\x1a[\n\x0f\x43\x61tegoriesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x37\n\x05value\x18\x02 \x01(\x0b\x32(.clarion.api.ratelimit.v1.FrequencyLimit:\x02\x38\x01\"\x8d\x01\n\x10PutPolicyRequest\x12\x38\n\x08\x63\x61tegory\x18\x01 \x01(\tB&\xbaH#r!2\x1f^[A-Za-z][A-Za-z0-9_.:-]{0,63}$\x12?\n\x05limit\x18\x02 \x01(\x0b\x32(.clarion.api.ratelimit.v1.FrequencyLimitB\x06\xbaH\x03\xc8\x01\x01\"^\n\x11PutPolicyResponse\x12\x10\n\x08\x63\x61tegory\x18\x01 \x01(\t\x12\x37\n\x05limit\x18\x02 \x01(\x0b\x32(.clarion.api.ratelimit.v1.FrequencyLimit2\xa9\x06\n\x10RateLimitService\x12m\n\x0c\x42\x61tchAcquire\x12-.clarion.api.ratelimit.v1.BatchAcquireRequest\x1a..clarion.api.ratelimit.v1.BatchAcquireResponse\x12\x64\n\tBatchPeek\x12*.clarion.api.ratelimit.v1.BatchPeekRequest\x1a+.clarion.api.ratelimit.v1.BatchPeekResponse\x12m\n\x0c\x42\x61tchRelease\x12-.clarion.api.ratelimit.v1.BatchReleaseRequest\x1a..clarion.api.ratelimit.v1.BatchReleaseResponse\x12\x98\x01\n\x08GetUsage\x12).clarion.api.ratelimit.v1.GetUsageRequest\x1a*.clarion.api.ratelimit.v1.GetUsageResponse\"5\xaa\xbb\x18\x0blimits:read\x82\xd3\xe4\x93\x02 \x12\x1e/api/v1/users/{user_id}/limits\x12\x94\x01\n\x0cListPolicies\x12-.clarion.api.ratelimit.v1.ListPoliciesRequest\x1a..clarion.api.ratelimit.v1.ListPoliciesResponse\"%\xaa\xbb\x18\x0blimits:read\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/limits\x12\x9e\x01\n\tPutPolicy\x12*.clarion.api.ratelimit.v1.PutPolicyRequest\x1a+.clarion.api.ratelimit.v1.PutPolicyResponse\"8\xaa\xbb\x18\x0climits:write\x82\xd3\xe4\x93\x02\"\x1a\x19/api/v1/limits/{category}:\x05limitb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,6 +41,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FREQUENCYLIMIT'].fields_by_name['weekly']._serialized_options = b'\272H\006*\004\030\340\334*'
   _globals['_BATCHACQUIREREQUEST'].fields_by_name['items']._loaded_options = None
   _globals['_BATCHACQUIREREQUEST'].fields_by_name['items']._serialized_options = b'\272H\013\222\001\010\020\210\'\"\003\330\001\003'
+  _globals['_BATCHPEEKREQUEST'].fields_by_name['items']._loaded_options = None
+  _globals['_BATCHPEEKREQUEST'].fields_by_name['items']._serialized_options = b'\272H\013\222\001\010\020\210\'\"\003\330\001\003'
   _globals['_BATCHRELEASEREQUEST'].fields_by_name['items']._loaded_options = None
   _globals['_BATCHRELEASEREQUEST'].fields_by_name['items']._serialized_options = b'\272H\013\222\001\010\020\210\'\"\003\330\001\003'
   _globals['_GETUSAGEREQUEST'].fields_by_name['user_id']._loaded_options = None
@@ -69,28 +71,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BATCHACQUIRERESPONSE']._serialized_end=619
   _globals['_ACQUIRERESULT']._serialized_start=622
   _globals['_ACQUIRERESULT']._serialized_end=765
-  _globals['_BATCHRELEASEREQUEST']._serialized_start=767
-  _globals['_BATCHRELEASEREQUEST']._serialized_end=858
-  _globals['_BATCHRELEASERESPONSE']._serialized_start=860
-  _globals['_BATCHRELEASERESPONSE']._serialized_end=900
-  _globals['_GETUSAGEREQUEST']._serialized_start=902
-  _globals['_GETUSAGEREQUEST']._serialized_end=948
-  _globals['_GETUSAGERESPONSE']._serialized_start=951
-  _globals['_GETUSAGERESPONSE']._serialized_end=1133
-  _globals['_GETUSAGERESPONSE_CATEGORIESENTRY']._serialized_start=1051
-  _globals['_GETUSAGERESPONSE_CATEGORIESENTRY']._serialized_end=1133
-  _globals['_USAGE']._serialized_start=1135
-  _globals['_USAGE']._serialized_end=1240
-  _globals['_LISTPOLICIESREQUEST']._serialized_start=1242
-  _globals['_LISTPOLICIESREQUEST']._serialized_end=1263
-  _globals['_LISTPOLICIESRESPONSE']._serialized_start=1266
-  _globals['_LISTPOLICIESRESPONSE']._serialized_end=1465
-  _globals['_LISTPOLICIESRESPONSE_CATEGORIESENTRY']._serialized_start=1374
-  _globals['_LISTPOLICIESRESPONSE_CATEGORIESENTRY']._serialized_end=1465
-  _globals['_PUTPOLICYREQUEST']._serialized_start=1468
-  _globals['_PUTPOLICYREQUEST']._serialized_end=1609
-  _globals['_PUTPOLICYRESPONSE']._serialized_start=1611
-  _globals['_PUTPOLICYRESPONSE']._serialized_end=1705
-  _globals['_RATELIMITSERVICE']._serialized_start=1708
-  _globals['_RATELIMITSERVICE']._serialized_end=2415
+  _globals['_BATCHPEEKREQUEST']._serialized_start=767
+  _globals['_BATCHPEEKREQUEST']._serialized_end=855
+  _globals['_BATCHPEEKRESPONSE']._serialized_start=857
+  _globals['_BATCHPEEKRESPONSE']._serialized_end=934
+  _globals['_BATCHRELEASEREQUEST']._serialized_start=936
+  _globals['_BATCHRELEASEREQUEST']._serialized_end=1027
+  _globals['_BATCHRELEASERESPONSE']._serialized_start=1029
+  _globals['_BATCHRELEASERESPONSE']._serialized_end=1069
+  _globals['_GETUSAGEREQUEST']._serialized_start=1071
+  _globals['_GETUSAGEREQUEST']._serialized_end=1117
+  _globals['_GETUSAGERESPONSE']._serialized_start=1120
+  _globals['_GETUSAGERESPONSE']._serialized_end=1302
+  _globals['_GETUSAGERESPONSE_CATEGORIESENTRY']._serialized_start=1220
+  _globals['_GETUSAGERESPONSE_CATEGORIESENTRY']._serialized_end=1302
+  _globals['_USAGE']._serialized_start=1304
+  _globals['_USAGE']._serialized_end=1409
+  _globals['_LISTPOLICIESREQUEST']._serialized_start=1411
+  _globals['_LISTPOLICIESREQUEST']._serialized_end=1432
+  _globals['_LISTPOLICIESRESPONSE']._serialized_start=1435
+  _globals['_LISTPOLICIESRESPONSE']._serialized_end=1634
+  _globals['_LISTPOLICIESRESPONSE_CATEGORIESENTRY']._serialized_start=1543
+  _globals['_LISTPOLICIESRESPONSE_CATEGORIESENTRY']._serialized_end=1634
+  _globals['_PUTPOLICYREQUEST']._serialized_start=1637
+  _globals['_PUTPOLICYREQUEST']._serialized_end=1778
+  _globals['_PUTPOLICYRESPONSE']._serialized_start=1780
+  _globals['_PUTPOLICYRESPONSE']._serialized_end=1874
+  _globals['_RATELIMITSERVICE']._serialized_start=1877
+  _globals['_RATELIMITSERVICE']._serialized_end=2686
 # @@protoc_insertion_point(module_scope)

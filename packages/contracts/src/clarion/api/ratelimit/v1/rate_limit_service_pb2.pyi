@@ -177,6 +177,54 @@ class AcquireResult(_message.Message):
 Global___AcquireResult: _TypeAlias = AcquireResult  # noqa: Y015
 
 @_typing.final
+class BatchPeekRequest(_message.Message):
+    """BatchPeekRequest carries the permits asked about for one tenant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___AcquireItem]:
+        """The items, at most 5,000."""
+
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___AcquireItem] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchPeekRequest: _TypeAlias = BatchPeekRequest  # noqa: Y015
+
+@_typing.final
+class BatchPeekResponse(_message.Message):
+    """BatchPeekResponse has one result for each item, in the order of the request."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___AcquireResult]:
+        """The results."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___AcquireResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchPeekResponse: _TypeAlias = BatchPeekResponse  # noqa: Y015
+
+@_typing.final
 class BatchReleaseRequest(_message.Message):
     """BatchReleaseRequest carries the permits to give back."""
 

@@ -40,6 +40,11 @@ class RateLimitServiceStub:
                 request_serializer=clarion_dot_api_dot_ratelimit_dot_v1_dot_rate__limit__service__pb2.BatchAcquireRequest.SerializeToString,
                 response_deserializer=clarion_dot_api_dot_ratelimit_dot_v1_dot_rate__limit__service__pb2.BatchAcquireResponse.FromString,
                 _registered_method=True)
+        self.BatchPeek = channel.unary_unary(
+                '/clarion.api.ratelimit.v1.RateLimitService/BatchPeek',
+                request_serializer=clarion_dot_api_dot_ratelimit_dot_v1_dot_rate__limit__service__pb2.BatchPeekRequest.SerializeToString,
+                response_deserializer=clarion_dot_api_dot_ratelimit_dot_v1_dot_rate__limit__service__pb2.BatchPeekResponse.FromString,
+                _registered_method=True)
         self.BatchRelease = channel.unary_unary(
                 '/clarion.api.ratelimit.v1.RateLimitService/BatchRelease',
                 request_serializer=clarion_dot_api_dot_ratelimit_dot_v1_dot_rate__limit__service__pb2.BatchReleaseRequest.SerializeToString,
@@ -69,6 +74,13 @@ class RateLimitServiceServicer:
     def BatchAcquire(self, request, context):
         """BatchAcquire takes one permit for each item or says since when and how long there is none. An item with the same
         request_id takes one permit, however often it is sent. Items of one call are judged in order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchPeek(self, request, context):
+        """BatchPeek answers what BatchAcquire would answer to each item alone, and takes no permit.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -109,6 +121,11 @@ def add_RateLimitServiceServicer_to_server(servicer, server):
                     servicer.BatchAcquire,
                     request_deserializer=clarion_dot_api_dot_ratelimit_dot_v1_dot_rate__limit__service__pb2.BatchAcquireRequest.FromString,
                     response_serializer=clarion_dot_api_dot_ratelimit_dot_v1_dot_rate__limit__service__pb2.BatchAcquireResponse.SerializeToString,
+            ),
+            'BatchPeek': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchPeek,
+                    request_deserializer=clarion_dot_api_dot_ratelimit_dot_v1_dot_rate__limit__service__pb2.BatchPeekRequest.FromString,
+                    response_serializer=clarion_dot_api_dot_ratelimit_dot_v1_dot_rate__limit__service__pb2.BatchPeekResponse.SerializeToString,
             ),
             'BatchRelease': grpc.unary_unary_rpc_method_handler(
                     servicer.BatchRelease,
@@ -159,6 +176,33 @@ class RateLimitService:
             '/clarion.api.ratelimit.v1.RateLimitService/BatchAcquire',
             clarion_dot_api_dot_ratelimit_dot_v1_dot_rate__limit__service__pb2.BatchAcquireRequest.SerializeToString,
             clarion_dot_api_dot_ratelimit_dot_v1_dot_rate__limit__service__pb2.BatchAcquireResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchPeek(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clarion.api.ratelimit.v1.RateLimitService/BatchPeek',
+            clarion_dot_api_dot_ratelimit_dot_v1_dot_rate__limit__service__pb2.BatchPeekRequest.SerializeToString,
+            clarion_dot_api_dot_ratelimit_dot_v1_dot_rate__limit__service__pb2.BatchPeekResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,8 @@ class RateLimitServiceStub:
     """BatchAcquire takes one permit for each item or says since when and how long there is none. An item with the same
     request_id takes one permit, however often it is sent. Items of one call are judged in order.
     """
+    BatchPeek: _grpc.UnaryUnaryMultiCallable[_rate_limit_service_pb2.BatchPeekRequest, _rate_limit_service_pb2.BatchPeekResponse]
+    """BatchPeek answers what BatchAcquire would answer to each item alone, and takes no permit."""
     BatchRelease: _grpc.UnaryUnaryMultiCallable[_rate_limit_service_pb2.BatchReleaseRequest, _rate_limit_service_pb2.BatchReleaseResponse]
     """BatchRelease gives permits back that were not used. Repeating it is safe."""
     GetUsage: _grpc.UnaryUnaryMultiCallable[_rate_limit_service_pb2.GetUsageRequest, _rate_limit_service_pb2.GetUsageResponse]
@@ -55,6 +57,8 @@ class RateLimitServiceAsyncStub(RateLimitServiceStub):
     """BatchAcquire takes one permit for each item or says since when and how long there is none. An item with the same
     request_id takes one permit, however often it is sent. Items of one call are judged in order.
     """
+    BatchPeek: _aio.UnaryUnaryMultiCallable[_rate_limit_service_pb2.BatchPeekRequest, _rate_limit_service_pb2.BatchPeekResponse]  # type: ignore[assignment]
+    """BatchPeek answers what BatchAcquire would answer to each item alone, and takes no permit."""
     BatchRelease: _aio.UnaryUnaryMultiCallable[_rate_limit_service_pb2.BatchReleaseRequest, _rate_limit_service_pb2.BatchReleaseResponse]  # type: ignore[assignment]
     """BatchRelease gives permits back that were not used. Repeating it is safe."""
     GetUsage: _aio.UnaryUnaryMultiCallable[_rate_limit_service_pb2.GetUsageRequest, _rate_limit_service_pb2.GetUsageResponse]  # type: ignore[assignment]
@@ -75,6 +79,13 @@ class RateLimitServiceServicer:
         """BatchAcquire takes one permit for each item or says since when and how long there is none. An item with the same
         request_id takes one permit, however often it is sent. Items of one call are judged in order.
         """
+
+    def BatchPeek(
+        self,
+        request: _rate_limit_service_pb2.BatchPeekRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rate_limit_service_pb2.BatchPeekResponse, _abc.Awaitable[_rate_limit_service_pb2.BatchPeekResponse]]:
+        """BatchPeek answers what BatchAcquire would answer to each item alone, and takes no permit."""
 
     def BatchRelease(
         self,

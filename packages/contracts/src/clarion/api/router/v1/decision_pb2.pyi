@@ -158,7 +158,7 @@ class RuleOutcome(_message.Message):
     channel: _builtins.str
     """The channel, when the rule is about one."""
     outcome: _builtins.str
-    """pass, skip, defer or limit."""
+    """pass, skip, defer, limit or fail."""
     detail: _builtins.str
     """What it saw, in words, without content or addresses."""
     def __init__(

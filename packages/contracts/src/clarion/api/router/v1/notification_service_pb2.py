@@ -30,7 +30,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0clarion/api/router/v1/notification_service.proto\x12\x15\x63larion.api.router.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"clarion/api/access/v1/access.proto\x1a$clarion/api/router/v1/decision.proto\x1a(clarion/api/router/v1/notification.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/rpc/status.proto\"\\\n\x17SendNotificationRequest\x12\x41\n\x0cnotification\x18\x01 \x01(\x0b\x32#.clarion.api.router.v1.NotificationB\x06\xbaH\x03\xc8\x01\x01\"C\n\x18SendNotificationResponse\x12\x17\n\x0fnotification_id\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\"m\n\x1d\x42\x61tchSendNotificationsRequest\x12L\n\rnotifications\x18\x01 \x03(\x0b\x32#.clarion.api.router.v1.NotificationB\x10\xbaH\r\x92\x01\n\x08\x01\x10\xe8\x07\"\x03\xd8\x01\x03\"\x8a\x01\n\x1e\x42\x61tchSendNotificationsResponse\x12\x44\n\x07results\x18\x01 \x03(\x0b\x32\x33.clarion.api.router.v1.BatchSendNotificationsResult\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\r\x12\x10\n\x08rejected\x18\x03 \x01(\r\"\xa6\x01\n\x1c\x42\x61tchSendNotificationsResult\x12\r\n\x05index\x18\x01 \x01(\r\x12G\n\x0cnotification\x18\x02 \x01(\x0b\x32/.clarion.api.router.v1.SendNotificationResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\">\n\x19\x43\x61ncelNotificationRequest\x12!\n\x0fnotification_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"E\n\x1a\x43\x61ncelNotificationResponse\x12\x17\n\x0fnotification_id\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\"_\n\x1a\x45xplainNotificationRequest\x12\x41\n\x0cnotification\x18\x01 \x01(\x0b\x32#.clarion.api.router.v1.NotificationB\x06\xbaH\x03\xc8\x01\x01\"U\n\x1b\x45xplainNotificationResponse\x12\x36\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32$.clarion.api.router.v1.DecisionTrace2\xad\x06\n\x13NotificationService\x12\xb7\x01\n\x10SendNotification\x12..clarion.api.router.v1.SendNotificationRequest\x1a/.clarion.api.router.v1.SendNotificationResponse\"B\xaa\xbb\x18\x13notifications:write\x82\xd3\xe4\x93\x02%\"\x15/api/v1/notifications:\x0cnotification\x12\xc3\x01\n\x16\x42\x61tchSendNotifications\x12\x34.clarion.api.router.v1.BatchSendNotificationsRequest\x1a\x35.clarion.api.router.v1.BatchSendNotificationsResponse\"<\xaa\xbb\x18\x13notifications:write\x82\xd3\xe4\x93\x02\x1f\"\x1a/api/v1/notifications/bulk:\x01*\x12\xcb\x01\n\x12\x43\x61ncelNotification\x12\x30.clarion.api.router.v1.CancelNotificationRequest\x1a\x31.clarion.api.router.v1.CancelNotificationResponse\"P\xaa\xbb\x18\x13notifications:write\x82\xd3\xe4\x93\x02\x33\"./api/v1/notifications/{notification_id}:cancel:\x01*\x12\xc7\x01\n\x13\x45xplainNotification\x12\x31.clarion.api.router.v1.ExplainNotificationRequest\x1a\x32.clarion.api.router.v1.ExplainNotificationResponse\"I\xaa\xbb\x18\x12notifications:read\x82\xd3\xe4\x93\x02-\"\x1d/api/v1/notifications:explain:\x0cnotificationb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0clarion/api/router/v1/notification_service.proto\x12\x15\x63larion.api.router.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"clarion/api/access/v1/access.proto\x1a$clarion/api/router/v1/decision.proto\x1a(clarion/api/router/v1/notification.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/rpc/status.proto\"\\\n\x17SendNotificationRequest\x12\x41\n\x0cnotification\x18\x01 \x01(\x0b\x32#.clarion.api.router.v1.NotificationB\x06\xbaH\x03\xc8\x01\x01\"C\n\x18SendNotificationResponse\x12\x17\n\x0fnotification_id\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\"m\n\x1d\x42\x61tchSendNotificationsRequest\x12L\n\rnotifications\x18\x01 \x03(\x0b\x32#.clarion.api.router.v1.NotificationB\x10\xbaH\r\x92\x01\n\x08\x01\x10\xe8\x07\"\x03\xd8\x01\x03\"\x8a\x01\n\x1e\x42\x61tchSendNotificationsResponse\x12\x44\n\x07results\x18\x01 \x03(\x0b\x32\x33.clarion.api.router.v1.BatchSendNotificationsResult\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\r\x12\x10\n\x08rejected\x18\x03 \x01(\r\"\xa6\x01\n\x1c\x42\x61tchSendNotificationsResult\x12\r\n\x05index\x18\x01 \x01(\r\x12G\n\x0cnotification\x18\x02 \x01(\x0b\x32/.clarion.api.router.v1.SendNotificationResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\"\x9c\x01\n\x1c\x42roadcastNotificationRequest\x12\x39\n\x05topic\x18\x01 \x01(\tB*\xbaH\'r%2#^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$\x12\x41\n\x0cnotification\x18\x02 \x01(\x0b\x32#.clarion.api.router.v1.NotificationB\x06\xbaH\x03\xd8\x01\x03\"E\n\x1d\x42roadcastNotificationResponse\x12\x14\n\x0c\x62roadcast_id\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\">\n\x19\x43\x61ncelNotificationRequest\x12!\n\x0fnotification_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"E\n\x1a\x43\x61ncelNotificationResponse\x12\x17\n\x0fnotification_id\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\"_\n\x1a\x45xplainNotificationRequest\x12\x41\n\x0cnotification\x18\x01 \x01(\x0b\x32#.clarion.api.router.v1.NotificationB\x06\xbaH\x03\xc8\x01\x01\"U\n\x1b\x45xplainNotificationResponse\x12\x36\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32$.clarion.api.router.v1.DecisionTrace2\x85\x08\n\x13NotificationService\x12\xb7\x01\n\x10SendNotification\x12..clarion.api.router.v1.SendNotificationRequest\x1a/.clarion.api.router.v1.SendNotificationResponse\"B\xaa\xbb\x18\x13notifications:write\x82\xd3\xe4\x93\x02%\"\x15/api/v1/notifications:\x0cnotification\x12\xc3\x01\n\x16\x42\x61tchSendNotifications\x12\x34.clarion.api.router.v1.BatchSendNotificationsRequest\x1a\x35.clarion.api.router.v1.BatchSendNotificationsResponse\"<\xaa\xbb\x18\x13notifications:write\x82\xd3\xe4\x93\x02\x1f\"\x1a/api/v1/notifications/bulk:\x01*\x12\xd5\x01\n\x15\x42roadcastNotification\x12\x33.clarion.api.router.v1.BroadcastNotificationRequest\x1a\x34.clarion.api.router.v1.BroadcastNotificationResponse\"Q\xaa\xbb\x18\x13notifications:write\x82\xd3\xe4\x93\x02\x34\"$/api/v1/topics/{topic}/notifications:\x0cnotification\x12\xcb\x01\n\x12\x43\x61ncelNotification\x12\x30.clarion.api.router.v1.CancelNotificationRequest\x1a\x31.clarion.api.router.v1.CancelNotificationResponse\"P\xaa\xbb\x18\x13notifications:write\x82\xd3\xe4\x93\x02\x33\"./api/v1/notifications/{notification_id}:cancel:\x01*\x12\xc7\x01\n\x13\x45xplainNotification\x12\x31.clarion.api.router.v1.ExplainNotificationRequest\x1a\x32.clarion.api.router.v1.ExplainNotificationResponse\"I\xaa\xbb\x18\x12notifications:read\x82\xd3\xe4\x93\x02-\"\x1d/api/v1/notifications:explain:\x0cnotificationb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,6 +41,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SENDNOTIFICATIONREQUEST'].fields_by_name['notification']._serialized_options = b'\272H\003\310\001\001'
   _globals['_BATCHSENDNOTIFICATIONSREQUEST'].fields_by_name['notifications']._loaded_options = None
   _globals['_BATCHSENDNOTIFICATIONSREQUEST'].fields_by_name['notifications']._serialized_options = b'\272H\r\222\001\n\010\001\020\350\007\"\003\330\001\003'
+  _globals['_BROADCASTNOTIFICATIONREQUEST'].fields_by_name['topic']._loaded_options = None
+  _globals['_BROADCASTNOTIFICATIONREQUEST'].fields_by_name['topic']._serialized_options = b'\272H\'r%2#^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$'
+  _globals['_BROADCASTNOTIFICATIONREQUEST'].fields_by_name['notification']._loaded_options = None
+  _globals['_BROADCASTNOTIFICATIONREQUEST'].fields_by_name['notification']._serialized_options = b'\272H\003\330\001\003'
   _globals['_CANCELNOTIFICATIONREQUEST'].fields_by_name['notification_id']._loaded_options = None
   _globals['_CANCELNOTIFICATIONREQUEST'].fields_by_name['notification_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_EXPLAINNOTIFICATIONREQUEST'].fields_by_name['notification']._loaded_options = None
@@ -49,6 +53,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NOTIFICATIONSERVICE'].methods_by_name['SendNotification']._serialized_options = b'\252\273\030\023notifications:write\202\323\344\223\002%\"\025/api/v1/notifications:\014notification'
   _globals['_NOTIFICATIONSERVICE'].methods_by_name['BatchSendNotifications']._loaded_options = None
   _globals['_NOTIFICATIONSERVICE'].methods_by_name['BatchSendNotifications']._serialized_options = b'\252\273\030\023notifications:write\202\323\344\223\002\037\"\032/api/v1/notifications/bulk:\001*'
+  _globals['_NOTIFICATIONSERVICE'].methods_by_name['BroadcastNotification']._loaded_options = None
+  _globals['_NOTIFICATIONSERVICE'].methods_by_name['BroadcastNotification']._serialized_options = b'\252\273\030\023notifications:write\202\323\344\223\0024\"$/api/v1/topics/{topic}/notifications:\014notification'
   _globals['_NOTIFICATIONSERVICE'].methods_by_name['CancelNotification']._loaded_options = None
   _globals['_NOTIFICATIONSERVICE'].methods_by_name['CancelNotification']._serialized_options = b'\252\273\030\023notifications:write\202\323\344\223\0023\"./api/v1/notifications/{notification_id}:cancel:\001*'
   _globals['_NOTIFICATIONSERVICE'].methods_by_name['ExplainNotification']._loaded_options = None
@@ -63,14 +69,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BATCHSENDNOTIFICATIONSRESPONSE']._serialized_end=688
   _globals['_BATCHSENDNOTIFICATIONSRESULT']._serialized_start=691
   _globals['_BATCHSENDNOTIFICATIONSRESULT']._serialized_end=857
-  _globals['_CANCELNOTIFICATIONREQUEST']._serialized_start=859
-  _globals['_CANCELNOTIFICATIONREQUEST']._serialized_end=921
-  _globals['_CANCELNOTIFICATIONRESPONSE']._serialized_start=923
-  _globals['_CANCELNOTIFICATIONRESPONSE']._serialized_end=992
-  _globals['_EXPLAINNOTIFICATIONREQUEST']._serialized_start=994
-  _globals['_EXPLAINNOTIFICATIONREQUEST']._serialized_end=1089
-  _globals['_EXPLAINNOTIFICATIONRESPONSE']._serialized_start=1091
-  _globals['_EXPLAINNOTIFICATIONRESPONSE']._serialized_end=1176
-  _globals['_NOTIFICATIONSERVICE']._serialized_start=1179
-  _globals['_NOTIFICATIONSERVICE']._serialized_end=1992
+  _globals['_BROADCASTNOTIFICATIONREQUEST']._serialized_start=860
+  _globals['_BROADCASTNOTIFICATIONREQUEST']._serialized_end=1016
+  _globals['_BROADCASTNOTIFICATIONRESPONSE']._serialized_start=1018
+  _globals['_BROADCASTNOTIFICATIONRESPONSE']._serialized_end=1087
+  _globals['_CANCELNOTIFICATIONREQUEST']._serialized_start=1089
+  _globals['_CANCELNOTIFICATIONREQUEST']._serialized_end=1151
+  _globals['_CANCELNOTIFICATIONRESPONSE']._serialized_start=1153
+  _globals['_CANCELNOTIFICATIONRESPONSE']._serialized_end=1222
+  _globals['_EXPLAINNOTIFICATIONREQUEST']._serialized_start=1224
+  _globals['_EXPLAINNOTIFICATIONREQUEST']._serialized_end=1319
+  _globals['_EXPLAINNOTIFICATIONRESPONSE']._serialized_start=1321
+  _globals['_EXPLAINNOTIFICATIONRESPONSE']._serialized_end=1406
+  _globals['_NOTIFICATIONSERVICE']._serialized_start=1409
+  _globals['_NOTIFICATIONSERVICE']._serialized_end=2438
 # @@protoc_insertion_point(module_scope)

@@ -166,6 +166,62 @@ class BatchSendNotificationsResult(_message.Message):
 Global___BatchSendNotificationsResult: _TypeAlias = BatchSendNotificationsResult  # noqa: Y015
 
 @_typing.final
+class BroadcastNotificationRequest(_message.Message):
+    """BroadcastNotificationRequest names the topic and what to tell its subscribers; in REST the notification is the body."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOPIC_FIELD_NUMBER: _builtins.int
+    NOTIFICATION_FIELD_NUMBER: _builtins.int
+    topic: _builtins.str
+    """The topic."""
+    @_builtins.property
+    def notification(self) -> _notification_pb2.Notification:
+        """The notification, with the rules of SendNotification but without user_id. Without a priority it goes on the low
+        lane. With scheduled_at the topic is read when it is due.
+        """
+
+    def __init__(
+        self,
+        *,
+        topic: _builtins.str = ...,
+        notification: _notification_pb2.Notification | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["notification", b"notification"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["notification", b"notification", "topic", b"topic"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BroadcastNotificationRequest: _TypeAlias = BroadcastNotificationRequest  # noqa: Y015
+
+@_typing.final
+class BroadcastNotificationResponse(_message.Message):
+    """BroadcastNotificationResponse says that it is stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BROADCAST_ID_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    broadcast_id: _builtins.str
+    """The id: a UUIDv7, or a UUIDv5 of tenant and idempotency_key where a key was given."""
+    status: _builtins.str
+    """accepted, or scheduled when scheduled_at lies ahead."""
+    def __init__(
+        self,
+        *,
+        broadcast_id: _builtins.str = ...,
+        status: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["broadcast_id", b"broadcast_id", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BroadcastNotificationResponse: _TypeAlias = BroadcastNotificationResponse  # noqa: Y015
+
+@_typing.final
 class CancelNotificationRequest(_message.Message):
     """CancelNotificationRequest names what to cancel."""
 
@@ -173,7 +229,7 @@ class CancelNotificationRequest(_message.Message):
 
     NOTIFICATION_ID_FIELD_NUMBER: _builtins.int
     notification_id: _builtins.str
-    """The notification."""
+    """The notification, or the broadcast."""
     def __init__(
         self,
         *,

@@ -46,6 +46,11 @@ class NotificationServiceStub:
                 request_serializer=clarion_dot_api_dot_router_dot_v1_dot_notification__service__pb2.BatchSendNotificationsRequest.SerializeToString,
                 response_deserializer=clarion_dot_api_dot_router_dot_v1_dot_notification__service__pb2.BatchSendNotificationsResponse.FromString,
                 _registered_method=True)
+        self.BroadcastNotification = channel.unary_unary(
+                '/clarion.api.router.v1.NotificationService/BroadcastNotification',
+                request_serializer=clarion_dot_api_dot_router_dot_v1_dot_notification__service__pb2.BroadcastNotificationRequest.SerializeToString,
+                response_deserializer=clarion_dot_api_dot_router_dot_v1_dot_notification__service__pb2.BroadcastNotificationResponse.FromString,
+                _registered_method=True)
         self.CancelNotification = channel.unary_unary(
                 '/clarion.api.router.v1.NotificationService/CancelNotification',
                 request_serializer=clarion_dot_api_dot_router_dot_v1_dot_notification__service__pb2.CancelNotificationRequest.SerializeToString,
@@ -80,9 +85,21 @@ class NotificationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BroadcastNotification(self, request, context):
+        """BroadcastNotification accepts one notification to all subscribers of a topic and answers when it is stored
+        durably. Who is subscribed is read page by page afterwards; each gets one notification, with an id of its own
+        that is derived from the broadcast and the person. A topic without subscribers is not an error. Repeating it is
+        safe with an idempotency_key. Reasons: INVALID_ARGUMENT, IDEMPOTENCY_KEY_REUSED, OVERLOADED,
+        DEPENDENCY_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CancelNotification(self, request, context):
         """CancelNotification stops what has not been sent yet: a scheduled notification is removed, a queued one is
-        dropped before its provider is called. Repeating it is safe.
+        dropped before its provider is called. Of a broadcast, by its broadcast_id: who was not reached yet is spared, and
+        who was reached has a notification of their own. Repeating it is safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -108,6 +125,11 @@ def add_NotificationServiceServicer_to_server(servicer, server):
                     servicer.BatchSendNotifications,
                     request_deserializer=clarion_dot_api_dot_router_dot_v1_dot_notification__service__pb2.BatchSendNotificationsRequest.FromString,
                     response_serializer=clarion_dot_api_dot_router_dot_v1_dot_notification__service__pb2.BatchSendNotificationsResponse.SerializeToString,
+            ),
+            'BroadcastNotification': grpc.unary_unary_rpc_method_handler(
+                    servicer.BroadcastNotification,
+                    request_deserializer=clarion_dot_api_dot_router_dot_v1_dot_notification__service__pb2.BroadcastNotificationRequest.FromString,
+                    response_serializer=clarion_dot_api_dot_router_dot_v1_dot_notification__service__pb2.BroadcastNotificationResponse.SerializeToString,
             ),
             'CancelNotification': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelNotification,
@@ -176,6 +198,33 @@ class NotificationService:
             '/clarion.api.router.v1.NotificationService/BatchSendNotifications',
             clarion_dot_api_dot_router_dot_v1_dot_notification__service__pb2.BatchSendNotificationsRequest.SerializeToString,
             clarion_dot_api_dot_router_dot_v1_dot_notification__service__pb2.BatchSendNotificationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BroadcastNotification(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clarion.api.router.v1.NotificationService/BroadcastNotification',
+            clarion_dot_api_dot_router_dot_v1_dot_notification__service__pb2.BroadcastNotificationRequest.SerializeToString,
+            clarion_dot_api_dot_router_dot_v1_dot_notification__service__pb2.BroadcastNotificationResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -44,9 +44,17 @@ class NotificationServiceStub:
     one does not stop the others. Repeating it is safe where every item has an idempotency_key.
     Reasons: INVALID_ARGUMENT for an empty or over-long list, OVERLOADED, DEPENDENCY_UNAVAILABLE.
     """
+    BroadcastNotification: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.BroadcastNotificationRequest, _notification_service_pb2.BroadcastNotificationResponse]
+    """BroadcastNotification accepts one notification to all subscribers of a topic and answers when it is stored
+    durably. Who is subscribed is read page by page afterwards; each gets one notification, with an id of its own
+    that is derived from the broadcast and the person. A topic without subscribers is not an error. Repeating it is
+    safe with an idempotency_key. Reasons: INVALID_ARGUMENT, IDEMPOTENCY_KEY_REUSED, OVERLOADED,
+    DEPENDENCY_UNAVAILABLE.
+    """
     CancelNotification: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.CancelNotificationRequest, _notification_service_pb2.CancelNotificationResponse]
     """CancelNotification stops what has not been sent yet: a scheduled notification is removed, a queued one is
-    dropped before its provider is called. Repeating it is safe.
+    dropped before its provider is called. Of a broadcast, by its broadcast_id: who was not reached yet is spared, and
+    who was reached has a notification of their own. Repeating it is safe.
     """
     ExplainNotification: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.ExplainNotificationRequest, _notification_service_pb2.ExplainNotificationResponse]
     """ExplainNotification answers what would happen to a notification now, without sending or counting it.
@@ -69,9 +77,17 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
     one does not stop the others. Repeating it is safe where every item has an idempotency_key.
     Reasons: INVALID_ARGUMENT for an empty or over-long list, OVERLOADED, DEPENDENCY_UNAVAILABLE.
     """
+    BroadcastNotification: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.BroadcastNotificationRequest, _notification_service_pb2.BroadcastNotificationResponse]  # type: ignore[assignment]
+    """BroadcastNotification accepts one notification to all subscribers of a topic and answers when it is stored
+    durably. Who is subscribed is read page by page afterwards; each gets one notification, with an id of its own
+    that is derived from the broadcast and the person. A topic without subscribers is not an error. Repeating it is
+    safe with an idempotency_key. Reasons: INVALID_ARGUMENT, IDEMPOTENCY_KEY_REUSED, OVERLOADED,
+    DEPENDENCY_UNAVAILABLE.
+    """
     CancelNotification: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.CancelNotificationRequest, _notification_service_pb2.CancelNotificationResponse]  # type: ignore[assignment]
     """CancelNotification stops what has not been sent yet: a scheduled notification is removed, a queued one is
-    dropped before its provider is called. Repeating it is safe.
+    dropped before its provider is called. Of a broadcast, by its broadcast_id: who was not reached yet is spared, and
+    who was reached has a notification of their own. Repeating it is safe.
     """
     ExplainNotification: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.ExplainNotificationRequest, _notification_service_pb2.ExplainNotificationResponse]  # type: ignore[assignment]
     """ExplainNotification answers what would happen to a notification now, without sending or counting it.
@@ -102,13 +118,26 @@ class NotificationServiceServicer:
         Reasons: INVALID_ARGUMENT for an empty or over-long list, OVERLOADED, DEPENDENCY_UNAVAILABLE.
         """
 
+    def BroadcastNotification(
+        self,
+        request: _notification_service_pb2.BroadcastNotificationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_notification_service_pb2.BroadcastNotificationResponse, _abc.Awaitable[_notification_service_pb2.BroadcastNotificationResponse]]:
+        """BroadcastNotification accepts one notification to all subscribers of a topic and answers when it is stored
+        durably. Who is subscribed is read page by page afterwards; each gets one notification, with an id of its own
+        that is derived from the broadcast and the person. A topic without subscribers is not an error. Repeating it is
+        safe with an idempotency_key. Reasons: INVALID_ARGUMENT, IDEMPOTENCY_KEY_REUSED, OVERLOADED,
+        DEPENDENCY_UNAVAILABLE.
+        """
+
     def CancelNotification(
         self,
         request: _notification_service_pb2.CancelNotificationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_notification_service_pb2.CancelNotificationResponse, _abc.Awaitable[_notification_service_pb2.CancelNotificationResponse]]:
         """CancelNotification stops what has not been sent yet: a scheduled notification is removed, a queued one is
-        dropped before its provider is called. Repeating it is safe.
+        dropped before its provider is called. Of a broadcast, by its broadcast_id: who was not reached yet is spared, and
+        who was reached has a notification of their own. Repeating it is safe.
         """
 
     def ExplainNotification(
