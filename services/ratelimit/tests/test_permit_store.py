@@ -177,3 +177,21 @@ async def test_valkey_agrees_with_the_pure_arithmetic(redis, steps):
         for user in ("u1", "u2"):
             used = await reference.usage("t", user, ["news"], now)
             assert await real.usage("t", user, ["news"], now) == used
+
+
+async def test_a_look_is_judged_like_an_acquire_and_takes_nothing(store):
+    limit = Limit(2, 3)
+
+    def permit(number):
+        return Permit(f"r{number}", "u1", "news", limit)
+
+    for number in range(4):
+        now = NOW + number
+        for _ in range(2):
+            looked = await store.peek("t", [permit(number), permit(number)], now)
+        judged = await store.acquire("t", [permit(number)], now)
+        assert looked == judged * 2
+        # What holds a permit is allowed, whatever the limit is by now.
+        assert (await store.peek("t", [permit(0)], now))[0].allowed
+    assert await store.usage("t", "u1", ["news"], NOW + 9) == {"news": Usage(2, 2)}
+    assert await store.peek("t", [], NOW) == []

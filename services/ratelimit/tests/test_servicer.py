@@ -37,6 +37,18 @@ async def test_a_batch_is_answered_in_order_with_what_is_used(mesh):
     assert before <= free <= datetime.now(UTC)
 
 
+async def test_a_look_says_what_an_acquire_would_say_and_takes_nothing(mesh, shop):
+    for number in range(5):
+        asked = pb.BatchPeekRequest(items=[item(f"r{number}"), item("other")])
+        looked = (await mesh.BatchPeek(asked)).results
+        acquired = await mesh.BatchAcquire(
+            pb.BatchAcquireRequest(items=[item(f"r{number}")])
+        )
+        assert looked[0] == looked[1] == acquired.results[0]
+    usage = await shop.GetUsage(pb.GetUsageRequest(user_id="u1"))
+    assert usage.categories["promotional"].daily_used == 3
+
+
 async def test_a_personal_limit_of_none_has_no_available_time(mesh):
     answer = await mesh.BatchAcquire(
         batch(1, personal_limit=pb.FrequencyLimit(daily=0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from clarion.ratelimit.policy import MAX_OVERRIDES, PartialLimit, Policies
-from clarion.ratelimit.ports import Permit
+from clarion.ratelimit.ports import Permit, peeked
 from clarion.ratelimit.window import WEEK, Usage, Verdict, judge, usage
 from clarion.runtime.errors import PreconditionError
 
@@ -35,6 +35,18 @@ class InMemoryPermitStore:
         if verdict.allowed:
             taken[permit.request_id] = now
         return verdict
+
+    async def peek(
+        self, tenant: str, permits: Sequence[Permit], now: int
+    ) -> list[Verdict]:
+        return [
+            peeked(
+                self._taken.get((tenant, permit.category, permit.user_id), {}),
+                permit,
+                now,
+            )
+            for permit in permits
+        ]
 
     async def release(self, tenant: str, permits: Sequence[Permit]) -> int:
         released = 0

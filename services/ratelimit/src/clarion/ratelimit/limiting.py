@@ -47,20 +47,16 @@ class RateLimiter:
 
     async def acquire(self, tenant: str, wanted: Sequence[Wanted]) -> list[Verdict]:
         """One verdict for each permit wanted, judged in order."""
-        policies = await self._policies_of(tenant)
-        limits: dict[str, Limit] = {}
-        permits = []
-        for request_id, user_id, category, personal in wanted:
-            limit = limits.get(category)
-            if limit is None:
-                limit = limits[category] = policies.limit(category)
-            if personal is not None:
-                limit = personal.stricter(limit)
-            permits.append(Permit(request_id, user_id, category, limit))
+        permits = await self._limited(tenant, wanted)
         began = self._clock.monotonic()
         verdicts = await self._permits.acquire(tenant, permits, self._now())
         record_acquired(verdicts, timedelta(seconds=self._clock.monotonic() - began))
         return verdicts
+
+    async def peek(self, tenant: str, wanted: Sequence[Wanted]) -> list[Verdict]:
+        """What ``acquire`` would answer to each alone; takes and counts nothing."""
+        permits = await self._limited(tenant, wanted)
+        return await self._permits.peek(tenant, permits, self._now())
 
     async def release(self, tenant: str, wanted: Sequence[Wanted]) -> int:
         """Gives permits back; how many had been taken."""
@@ -93,6 +89,19 @@ class RateLimiter:
         await self._policies.put(tenant, category, limit)
         self._cached.pop(tenant, None)
         return (await self._policies_of(tenant)).limit(category)
+
+    async def _limited(self, tenant: str, wanted: Sequence[Wanted]) -> list[Permit]:
+        policies = await self._policies_of(tenant)
+        limits: dict[str, Limit] = {}
+        permits = []
+        for request_id, user_id, category, personal in wanted:
+            limit = limits.get(category)
+            if limit is None:
+                limit = limits[category] = policies.limit(category)
+            if personal is not None:
+                limit = personal.stricter(limit)
+            permits.append(Permit(request_id, user_id, category, limit))
+        return permits
 
     async def _policies_of(self, tenant: str) -> Policies:
         cached = self._cached.get(tenant)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from clarion.ratelimit.policy import PartialLimit, Policies
-from clarion.ratelimit.window import Limit, Usage, Verdict
+from clarion.ratelimit.window import WEEK, Limit, Usage, Verdict, judge, usage
 
 
 class Permit(NamedTuple):
@@ -17,6 +17,17 @@ class Permit(NamedTuple):
     category: str
     limit: Limit = Limit(0, 0)
     """The limit that it is judged by; of no meaning for a release."""
+
+
+def peeked(taken: Mapping[str, int], permit: Permit, now: int) -> Verdict:
+    """The verdict on one more permit of the same person and category.
+
+    ``taken`` is request id -> time in microseconds, older ones included.
+    """
+    times = sorted(time for time in taken.values() if time > now - WEEK)
+    if taken.get(permit.request_id, 0) > now - WEEK:
+        return Verdict(True, *usage(times, now))
+    return judge(times, now, permit.limit)
 
 
 class PermitStore(Protocol):
@@ -30,6 +41,12 @@ class PermitStore(Protocol):
         A request id that holds a permit already is allowed again, whatever the limit
         is now, and counts once. Nothing is kept of what is refused.
         """
+        ...
+
+    async def peek(
+        self, tenant: str, permits: Sequence[Permit], now: int
+    ) -> list[Verdict]:
+        """Judges each permit by itself, as if it were acquired, and keeps nothing."""
         ...
 
     async def release(self, tenant: str, permits: Sequence[Permit]) -> int:

@@ -32,6 +32,13 @@ class RateLimitServicer(rpc.RateLimitServiceServicer):
         verdicts = await self._limiter.acquire(tenant, _wanted(request.items))
         return pb.BatchAcquireResponse(results=[_result(one) for one in verdicts])
 
+    async def BatchPeek(
+        self, request: pb.BatchPeekRequest, context: Any
+    ) -> pb.BatchPeekResponse:
+        tenant = current_caller().tenant
+        verdicts = await self._limiter.peek(tenant, _wanted(request.items))
+        return pb.BatchPeekResponse(results=[_result(one) for one in verdicts])
+
     async def BatchRelease(
         self, request: pb.BatchReleaseRequest, context: Any
     ) -> pb.BatchReleaseResponse:

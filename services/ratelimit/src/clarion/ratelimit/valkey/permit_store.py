@@ -11,7 +11,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
-from clarion.ratelimit.ports import Permit
+from clarion.ratelimit.ports import Permit, peeked
 from clarion.ratelimit.valkey.errors import valkey_errors
 from clarion.ratelimit.valkey.keys import categories_key, permits_prefix
 from clarion.ratelimit.window import DAILY, DAY, WEEK, WEEKLY, Usage, Verdict
@@ -94,6 +94,23 @@ class ValkeyPermitStore:
             self._remembered.clear()
         for category in categories:
             self._remembered[tenant, category] = now
+
+    async def peek(
+        self, tenant: str, permits: Sequence[Permit], now: int
+    ) -> list[Verdict]:
+        if not permits:
+            return []
+        prefix = permits_prefix(tenant)
+        with valkey_errors():
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                for permit in permits:
+                    key = f"{prefix}{permit.category}/{permit.user_id}"
+                    pipeline.zrange(key, 0, -1, withscores=True)
+                found = await pipeline.execute()
+        return [
+            peeked({_text(id): int(time) for id, time in taken}, permit, now)
+            for permit, taken in zip(permits, found, strict=True)
+        ]
 
     async def release(self, tenant: str, permits: Sequence[Permit]) -> int:
         prefix = permits_prefix(tenant)
