@@ -257,6 +257,35 @@ async def test_subscribers_come_and_go_and_are_listed_in_order(
     assert not foreign.user_ids
 
 
+async def test_pages_of_a_topic_hold_while_people_come_and_go(stubs: Any) -> None:
+    staying = [f"user-{number:04d}" for number in range(0, 3000, 2)]
+    for start in range(0, len(staying), 1000):
+        run = staying[start : start + 1000]
+        await stubs.topics.Subscribe(SubscribeRequest(topic="news", user_ids=run))
+    found: list[str] = []
+    token, restless = "", 1
+    while True:
+        page = await stubs.topics.ListSubscribers(
+            ListSubscribersRequest(topic="news", page_size=100, page_token=token)
+        )
+        found += page.user_ids
+        token = page.next_page_token
+        if not token:
+            break
+        # Before, at and behind the place where the next page begins; then they leave.
+        last = page.user_ids[-1]
+        people = ["user-0000a", f"{last}a", last[:-1], f"user-{restless:04d}"]
+        await stubs.topics.Subscribe(SubscribeRequest(topic="news", user_ids=people))
+        if restless % 3:
+            await stubs.topics.Unsubscribe(
+                UnsubscribeRequest(topic="news", user_ids=people)
+            )
+        restless += 200
+    assert len(set(found)) == len(found)
+    assert found == sorted(found)
+    assert set(staying) <= set(found)
+
+
 async def test_what_cannot_be_a_person_cannot_subscribe(stubs: Any) -> None:
     with refused() as refusal:
         await stubs.topics.Subscribe(

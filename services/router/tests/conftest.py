@@ -22,6 +22,7 @@ from clarion.api.event.v1.work_pb2 import (
 )
 from clarion.api.ratelimit.v1.rate_limit_service_pb2 import (
     BatchAcquireResponse,
+    BatchPeekResponse,
     BatchReleaseResponse,
 )
 from clarion.api.ratelimit.v1.rate_limit_service_pb2_grpc import (
@@ -37,6 +38,11 @@ from clarion.api.recipients.v1.recipient_service_pb2_grpc import (
     RecipientServiceServicer,
     add_RecipientServiceServicer_to_server,
 )
+from clarion.api.recipients.v1.topic_service_pb2 import ListSubscribersResponse
+from clarion.api.recipients.v1.topic_service_pb2_grpc import (
+    TopicServiceServicer,
+    add_TopicServiceServicer_to_server,
+)
 from clarion.api.router.v1.notification_pb2 import Notification
 from clarion.api.router.v1.notification_service_pb2_grpc import NotificationServiceStub
 from clarion.api.templating.v1.template_service_pb2 import BatchRenderResponse
@@ -45,14 +51,21 @@ from clarion.api.templating.v1.template_service_pb2_grpc import (
     add_TemplateServiceServicer_to_server,
 )
 from clarion.client.embedded import ports
-from clarion.client.embedded.servers import NatsServer, Server, ValkeyServer
+from clarion.client.embedded.servers import (
+    NatsServer,
+    PostgresServer,
+    Server,
+    ValkeyServer,
+)
 from clarion.router.accepting import Acceptance
 from clarion.router.admission import AdmissionLimits
 from clarion.router.app import build
+from clarion.router.broadcasting import Broadcasting
 from clarion.router.idempotency import InMemoryIdempotencyKeys
 from clarion.router.in_memory import InMemoryNeighbours
 from clarion.router.settings import Settings
 from clarion.router.storing import Store
+from clarion.router.topics import InMemoryTopics
 from clarion.runtime import chunks
 from clarion.runtime.caller import Caller
 from clarion.runtime.config import Secret
@@ -66,6 +79,7 @@ from clarion.runtime.jetstream import (
     declare_streams,
 )
 from clarion.runtime.jetstream.errors import StreamApiError
+from clarion.runtime.migrations import migrate, migrations_of
 from clarion.runtime.server import GrpcServer
 from clarion.runtime.service import Service
 from clarion.runtime.settings import RuntimeSettings
@@ -144,6 +158,7 @@ class FrontDoor:
     """Acceptance on doubles."""
 
     acceptance: Acceptance
+    broadcasting: Broadcasting
     publisher: InMemoryPublisher
     scheduler: InMemoryScheduler
     keys: InMemoryIdempotencyKeys
@@ -151,6 +166,9 @@ class FrontDoor:
 
     async def accept(self, notification: Notification) -> Any:
         return await self.acceptance.accept(notification, self.caller)
+
+    async def broadcast(self, topic: str, notification: Notification) -> Any:
+        return await self.broadcasting.accept(topic, notification, self.caller)
 
     async def accept_all(self, notifications: Sequence[Notification]) -> list[Any]:
         return await self.acceptance.accept_all(notifications, self.caller)
@@ -185,7 +203,8 @@ async def front_door(clock: FakeClock) -> AsyncIterator[FrontDoor]:
     )
     acceptance = Acceptance(store, limits, clock)
     caller = Caller("demo", "key-1", frozenset({"*"}))
-    yield FrontDoor(acceptance, publisher, scheduler, keys, caller)
+    broadcasting = Broadcasting(store, limits, clock)
+    yield FrontDoor(acceptance, broadcasting, publisher, scheduler, keys, caller)
     for group in groups.values():
         await group.close()
 
@@ -220,6 +239,11 @@ def outbox() -> Outbox:
 
 
 @pytest.fixture
+def scheduler() -> InMemoryScheduler:
+    return InMemoryScheduler()
+
+
+@pytest.fixture
 def neighbours(person: Person) -> InMemoryNeighbours:
     """Ada, who gets everything."""
     double = InMemoryNeighbours()
@@ -251,6 +275,13 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     yield from running(ValkeyServer(tmp_path_factory.mktemp("valkey")))
 
 
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    for server in running(PostgresServer(tmp_path_factory.mktemp("postgres"))):
+        migrate(server.url, "router", migrations_of("router"))
+        yield server
+
+
 @pytest.fixture
 async def own_nats(tmp_path: Path) -> AsyncIterator[Server]:
     """A NATS server that a test may kill."""
@@ -275,6 +306,19 @@ class People(RecipientServiceServicer):
         return BatchGetRecipientsResponse(profiles=profiles)
 
 
+class Subscribers(TopicServiceServicer):
+    def __init__(self, double: InMemoryTopics) -> None:
+        self.double = double
+
+    async def ListSubscribers(self, request: Any, context: Any) -> Any:
+        page = await self.double.page(
+            "", request.topic, request.page_size, request.page_token
+        )
+        return ListSubscribersResponse(
+            user_ids=page.user_ids, next_page_token=page.next_page_token
+        )
+
+
 class Permits(RateLimitServiceServicer):
     def __init__(self, double: InMemoryNeighbours) -> None:
         self.double = double
@@ -282,6 +326,10 @@ class Permits(RateLimitServiceServicer):
     async def BatchAcquire(self, request: Any, context: Any) -> Any:
         results = await self.double.acquire("", request.items)
         return BatchAcquireResponse(results=results)
+
+    async def BatchPeek(self, request: Any, context: Any) -> Any:
+        results = await self.double.peek("", request.items)
+        return BatchPeekResponse(results=results)
 
     async def BatchRelease(self, request: Any, context: Any) -> Any:
         await self.double.release("", request.items)
@@ -303,6 +351,7 @@ class NeighbourServer:
 
     keys_file: Path
     double: InMemoryNeighbours
+    topics: InMemoryTopics = field(default_factory=InMemoryTopics)
     port: int = field(default_factory=ports.free_port)
     _server: GrpcServer | None = None
 
@@ -314,6 +363,7 @@ class NeighbourServer:
         health = Health()
         server = GrpcServer(self.target, ApiKeys(self.keys_file), health)
         server.add(add_RecipientServiceServicer_to_server, People(self.double))
+        server.add(add_TopicServiceServicer_to_server, Subscribers(self.topics))
         server.add(add_RateLimitServiceServicer_to_server, Permits(self.double))
         server.add(add_TemplateServiceServicer_to_server, Templates(self.double))
         await server.start()
@@ -400,11 +450,17 @@ Start = Callable[..., AbstractAsyncContextManager[Running]]
 
 @pytest.fixture
 def start(
-    keys_file: Path, nats: Server, valkey: Server, neighbour_server: NeighbourServer
+    keys_file: Path,
+    nats: Server,
+    valkey: Server,
+    postgres: Server,
+    neighbour_server: NeighbourServer,
 ) -> Start:
     @asynccontextmanager
     async def started(
-        nats_url: str = nats.url, redis_url: str = valkey.url
+        nats_url: str = nats.url,
+        redis_url: str = valkey.url,
+        postgres_url: str = postgres.url,
     ) -> AsyncIterator[Running]:
         target = neighbour_server.target
         settings = RuntimeSettings(
@@ -413,6 +469,7 @@ def start(
             service_key=Secret(INTERNAL_KEY),
             nats_url=nats_url,
             redis_url=redis_url,
+            postgres_url=postgres_url,
             recipients_target=target,
             ratelimit_target=target,
             templating_target=target,

@@ -44,9 +44,9 @@ class Parts:
             for event in EventChunk.FromString(message.body).events
         ]
 
-    async def schedule(self, clock: FakeClock) -> None:
+    async def schedule(self, clock: FakeClock, kind: str = "intake") -> None:
         await self.scheduler.schedule(
-            "later.intake.demo.n",
+            f"later.{kind}.demo.n",
             target="due.intake.high",
             due=clock.now(),
             body=b"",
@@ -64,10 +64,11 @@ async def parts(clock: FakeClock) -> AsyncIterator[Parts]:
     await events.close()
 
 
-async def test_what_is_scheduled_is_removed_and_told(
-    parts: Parts, clock: FakeClock
+@pytest.mark.parametrize("kind", ["intake", "release"])
+async def test_what_is_scheduled_or_deferred_is_removed_and_told(
+    kind: str, parts: Parts, clock: FakeClock
 ) -> None:
-    await parts.schedule(clock)
+    await parts.schedule(clock, kind)
     assert await parts.cancellation.cancel("demo", "n") == "cancelled"
     assert not parts.scheduler.scheduled
     (event,) = parts.told()

@@ -9,7 +9,7 @@ from clarion.router.consumers import IntakeHandler
 from clarion.router.in_memory import InMemoryNeighbours
 from clarion.router.routing import Router
 from clarion.runtime.errors import InvalidArgumentError, UnavailableError
-from clarion.runtime.jetstream import Inbound, PoisonError
+from clarion.runtime.jetstream import Inbound, InMemoryScheduler, PoisonError
 from clarion.runtime.testing import FakeClock
 
 SUBJECT = "work.intake.medium"
@@ -25,7 +25,7 @@ def handle(
     neighbours: InMemoryNeighbours, outbox: Any, clock: FakeClock
 ) -> IntakeHandler:
     neighbours.refused |= {"bad0", "bad1"}
-    router = Router(neighbours, outbox.publisher, clock)
+    router = Router(neighbours, outbox.publisher, clock, InMemoryScheduler())
     return IntakeHandler(router, outbox.publisher)
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from clarion.api.event.v1.work_pb2 import IntakeItem
 from clarion.api.recipients.v1.recipient_pb2 import QuietHours
 from clarion.api.recipients.v1.recipient_service_pb2 import RecipientProfile
 from clarion.router.deciding import PLANNED, decide
+from clarion.router.notification_types import TypePolicy
 from clarion.runtime.testing import FakeClock
 
 CHANNELS = ("push", "email", "sms", "in_app")
@@ -72,7 +73,9 @@ def test_quiet_hours_hold_back_what_disturbs_and_not_the_inbox(
     plan = decide(make_item(channels=CHANNELS), profile, clock.now())
     assert outcome(plan, "in_app") == (PLANNED, "")
     for channel in ("push", "email", "sms"):
-        assert outcome(plan, channel) == ("skipped", "quiet_hours")
+        assert outcome(plan, channel) == ("deferred", "quiet_hours")
+    until = {c.release_time for c in plan.channels if c.release_time}
+    assert until == {clock.now() + timedelta(hours=1)}
 
 
 def test_quiet_hours_do_not_hold_back_high_priority(
@@ -81,6 +84,125 @@ def test_quiet_hours_do_not_hold_back_high_priority(
     profile = person(quiet_hours=NOON_IS_QUIET)
     item = make_item(channels=["push"], priority="high")
     assert outcome(decide(item, profile, clock.now()), "push") == (PLANNED, "")
+
+
+ALL_DAY = QuietHours(start="09:00", end="09:00")
+
+
+@pytest.mark.parametrize(
+    ("policy", "hours", "expected"),
+    [
+        ("defer", NOON_IS_QUIET, ("deferred", "quiet_hours")),
+        ("defer", ALL_DAY, ("skipped", "quiet_hours")),
+        ("skip", NOON_IS_QUIET, ("skipped", "quiet_hours")),
+        ("ignore", NOON_IS_QUIET, (PLANNED, "")),
+    ],
+)
+def test_a_type_says_what_happens_in_quiet_hours(
+    policy: str,
+    hours: QuietHours,
+    expected: tuple[str, str],
+    make_item: Any,
+    person: Any,
+    clock: FakeClock,
+) -> None:
+    profile = person(quiet_hours=hours)
+    of_type = TypePolicy("news", quiet_hours_policy=policy)
+    plan = decide(make_item(channels=["push"]), profile, clock.now(), of_type)
+    assert outcome(plan, "push") == expected
+
+
+def test_what_would_expire_in_quiet_hours_expires_at_once(
+    make_item: Any, person: Any, clock: FakeClock
+) -> None:
+    end = clock.now() + timedelta(hours=1)
+    profile = person(quiet_hours=NOON_IS_QUIET)
+    item = make_item(channels=["push"], expires_at=end)
+    assert outcome(decide(item, profile, clock.now()), "push") == (
+        "expired",
+        "quiet_hours",
+    )
+    item = make_item(channels=["push"], expires_at=end + timedelta(seconds=1))
+    assert outcome(decide(item, profile, clock.now()), "push")[0] == "deferred"
+
+
+CRITICAL = TypePolicy("security", critical=True)
+
+
+def test_a_critical_type_passes_switches_and_quiet_hours(
+    make_item: Any, person: Any, clock: FakeClock
+) -> None:
+    profile = person(
+        **{f"{channel}_enabled": False for channel in CHANNELS},
+        categories={"security": False, "comment": False},
+        quiet_hours=NOON_IS_QUIET,
+    )
+    profile.preferences.category_channels["comment"].channels["email"] = False
+    plan = decide(make_item(channels=CHANNELS), profile, clock.now(), CRITICAL)
+    assert {c.outcome for c in plan.channels} == {PLANNED}
+
+
+def test_a_critical_type_respects_suppressions_and_expiry(
+    make_item: Any, person: Any, clock: FakeClock
+) -> None:
+    profile = person()
+    profile.suppressions.add(channel="sms", address="+14155550123", reason="stop")
+    plan = decide(make_item(channels=["sms"]), profile, clock.now(), CRITICAL)
+    assert outcome(plan, "sms") == ("suppressed", "stop")
+    over = make_item(channels=["sms"], expires_at=clock.now())
+    plan = decide(over, profile, clock.now(), CRITICAL)
+    assert outcome(plan, "sms") == ("expired", "expired")
+
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("lives", "stated", "scheduled", "expected"),
+    [
+        (None, None, None, None),
+        (None, 3 * HOUR, None, 3 * HOUR),
+        (2 * HOUR, None, None, 2 * HOUR),
+        (2 * HOUR, 3 * HOUR, None, 2 * HOUR),
+        (2 * HOUR, HOUR, None, HOUR),
+        (2 * HOUR, None, 5 * HOUR, 7 * HOUR),  # it lives from its time on
+        (2 * HOUR, None, -5 * HOUR, 2 * HOUR),
+        (2 * HOUR, 6 * HOUR, 5 * HOUR, 6 * HOUR),
+    ],
+)
+def test_the_earlier_of_lifetime_and_expiry_holds(
+    lives: timedelta | None,
+    stated: timedelta | None,
+    scheduled: timedelta | None,
+    expected: timedelta | None,
+    make_item: Any,
+    person: Any,
+    clock: FakeClock,
+) -> None:
+    now, fields = clock.now(), {}
+    if stated is not None:
+        fields["expires_at"] = now + stated
+    if scheduled is not None:
+        fields["scheduled_at"] = now + scheduled
+    policy = TypePolicy("news", time_to_live=lives)
+    item = make_item(channels=["push"], **fields)
+    plan = decide(item, person(), now, policy)
+    at = plan.expiry.ToDatetime(UTC) - now if plan.expiry else None
+    assert at == expected
+    if expected is not None:
+        late = decide(item, person(), now + expected, policy)
+        assert outcome(late, "push") == ("expired", "expired")
+
+
+def test_a_release_is_about_the_channels_that_waited(
+    make_item: Any, person: Any, clock: FakeClock
+) -> None:
+    item = make_item(channels=CHANNELS)
+    assert decide(item, person(), clock.now()).is_whole
+    item.release, item.channels[:] = 1, ["push", "sms"]
+    plan = decide(item, person(), clock.now())
+    assert [c.channel for c in plan.channels] == ["push", "sms"]
+    assert not plan.is_whole
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from clarion.api.event.v1.work_pb2 import Content, DeliveryJob, IntakeItem, Targ
 from clarion.api.ratelimit.v1.rate_limit_service_pb2 import FrequencyLimit
 from clarion.api.templating.v1.template_service_pb2 import RenderResult
 from clarion.router.deciding import decide
-from clarion.router.deliveries import permit_for, render_item_for, write_down
+from clarion.router.deliveries import permit_for, render_items_for, write_down
+from clarion.router.notification_types import TypePolicy
 from clarion.runtime.ids import delivery_id, event_id
 from clarion.runtime.testing import FakeClock
 
@@ -169,7 +170,34 @@ def test_data_arrives_as_it_was_given(
     assert job.content.data == item.notification.data
     assert event.decided.notification.data == item.notification.data
     plan = decide(item, person(), NOW)
-    assert render_item_for(plan).data == item.notification.data
+    assert render_items_for(plan)[0].data == item.notification.data
+
+
+@pytest.mark.parametrize(
+    ("asked", "type_wide", "by_channel", "expected"),
+    [
+        ("", "", {}, {"": ["push", "email", "sms"]}),
+        ("own", "", {}, {"own": ["push", "email", "sms"]}),
+        ("", "wide", {}, {"wide": ["push", "email", "sms"]}),
+        ("own", "wide", {"email": "rich"}, {"own": ["push", "email", "sms"]}),
+        ("", "wide", {"email": "rich"}, {"wide": ["push", "sms"], "rich": ["email"]}),
+        ("", "", {"sms": "short"}, {"": ["push", "email"], "short": ["sms"]}),
+        ("", "wide", {"in_app": "no"}, {"wide": ["push", "email", "sms"]}),
+    ],
+)
+def test_the_notifications_template_wins_over_the_channels_over_the_types(
+    asked: str,
+    type_wide: str,
+    by_channel: dict[str, str],
+    expected: dict[str, list[str]],
+    make_item: Any,
+    person: Any,
+) -> None:
+    policy = TypePolicy("c", template_id=type_wide, channel_templates=by_channel)
+    item = make_item(channels=["push", "email", "sms"], template_id=asked)
+    plan = decide(item, person(), NOW, policy)
+    found = {one.template_id: list(one.channels) for one in render_items_for(plan)}
+    assert found == expected
 
 
 def test_numbers_in_data_keep_their_kind(make_item: Any, person: Any) -> None:
@@ -185,7 +213,7 @@ def test_templates_see_the_person_and_not_what_the_person_calls_itself(
     profile = person()
     profile.recipient.attributes.update({"city": "Berlin", "user_id": "somebody else"})
     plan = decide(make_item(), profile, NOW)
-    assert dict(render_item_for(plan).recipient) == {
+    assert dict(render_items_for(plan)[0].recipient) == {
         "city": "Berlin",
         "user_id": "ada",
         "display_name": "Ada",
@@ -197,7 +225,7 @@ def test_the_notifications_language_wins_over_the_persons(
     asked: str, used: str, make_item: Any, person: Any
 ) -> None:
     plan = decide(make_item(locale=asked), person(), NOW)
-    assert render_item_for(plan).locale == used
+    assert render_items_for(plan)[0].locale == used
 
 
 def test_a_permit_is_one_a_notification_with_the_persons_own_limit(

@@ -12,7 +12,6 @@ from clarion.api.router.v1.notification_pb2 import Notification
 from clarion.api.router.v1.notification_service_pb2 import (
     BatchSendNotificationsRequest,
     CancelNotificationRequest,
-    ExplainNotificationRequest,
     SendNotificationRequest,
 )
 from clarion.api.router.v1.notification_service_pb2_grpc import NotificationServiceStub
@@ -140,10 +139,3 @@ async def test_a_key_with_another_body_is_a_conflict(router: Any, notify: Any) -
     assert refusal.code is grpc.StatusCode.ALREADY_EXISTS
     assert refusal.reason == "IDEMPOTENCY_KEY_REUSED"
     assert refusal.metadata["idempotency_key"] == "k"
-
-
-async def test_what_is_not_served_yet_says_so(router: Any, notify: Any) -> None:
-    request = ExplainNotificationRequest(notification=notify())
-    with refused() as refusal:
-        await router.stub.ExplainNotification(request)
-    assert refusal.reason == "NOT_IMPLEMENTED"

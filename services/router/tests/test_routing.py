@@ -1,22 +1,35 @@
 from __future__ import annotations
 
+from datetime import UTC, timedelta
 from typing import Any
 
 import pytest
 from google.rpc import code_pb2
 
-from clarion.api.event.v1.notification_event_pb2 import EVENT_KIND_DECIDED
+from clarion.api.event.v1.notification_event_pb2 import (
+    EVENT_KIND_DECIDED,
+    EVENT_KIND_DEFERRED,
+)
+from clarion.api.event.v1.work_pb2 import IntakeChunk
+from clarion.api.recipients.v1.recipient_pb2 import QuietHours
 from clarion.router import routing
 from clarion.router.in_memory import InMemoryNeighbours
+from clarion.router.notification_types import TypePolicy
 from clarion.router.routing import Router
 from clarion.runtime.errors import UnavailableError
+from clarion.runtime.jetstream import InMemoryScheduler
 from clarion.runtime.jetstream.errors import StreamFullError
 from clarion.runtime.testing import FakeClock, capture_spans
 
 
 @pytest.fixture
-def router(neighbours: InMemoryNeighbours, outbox: Any, clock: FakeClock) -> Router:
-    return Router(neighbours, outbox.publisher, clock)
+def router(
+    neighbours: InMemoryNeighbours,
+    outbox: Any,
+    clock: FakeClock,
+    scheduler: InMemoryScheduler,
+) -> Router:
+    return Router(neighbours, outbox.publisher, clock, scheduler)
 
 
 def decisions(outbox: Any) -> list[tuple[str, str, str]]:
@@ -81,6 +94,137 @@ async def test_who_gets_nothing_costs_no_permit_and_no_rendering(
     assert neighbours.calls == {"recipients": 1}
 
 
+NOON_IS_QUIET = QuietHours(start="11:00", end="13:00")
+
+
+def fired(scheduler: InMemoryScheduler, clock: FakeClock) -> list[Any]:
+    return [
+        item
+        for due in scheduler.fire(clock.now())
+        for item in IntakeChunk.FromString(due.body).items
+    ]
+
+
+async def test_in_quiet_hours_what_disturbs_waits_and_the_inbox_does_not(
+    router: Router,
+    outbox: Any,
+    neighbours: InMemoryNeighbours,
+    scheduler: InMemoryScheduler,
+    make_item: Any,
+    person: Any,
+    clock: FakeClock,
+) -> None:
+    neighbours.people["ada"] = person(quiet_hours=NOON_IS_QUIET)
+    item = make_item(channels=["push", "in_app", "email"], priority="low")
+    await router.route([item])
+    assert [job.channel for job in outbox.jobs] == ["in_app"]
+    until = clock.now() + timedelta(hours=1)
+    (waiting,) = scheduler.scheduled.values()
+    assert waiting.subject == f"later.release.demo.{item.notification_id}"
+    assert (waiting.target, waiting.due) == ("due.intake.low", until)
+    decided, deferred = outbox.events
+    assert [
+        (c.channel, c.outcome, c.reason, c.HasField("release_time"))
+        for c in decided.decided.decision.channels
+    ] == [
+        ("push", "deferred", "quiet_hours", True),
+        ("in_app", "planned", "", False),
+        ("email", "deferred", "quiet_hours", True),
+    ]
+    assert (deferred.kind, deferred.reason) == (EVENT_KIND_DEFERRED, "quiet_hours")
+    assert deferred.postponed.due_time.ToDatetime(UTC) == until
+    assert deferred.postponed.notification == item.notification
+
+    clock.set(until)
+    await router.route(fired(scheduler, clock))
+    assert [job.channel for job in outbox.jobs] == ["in_app", "push", "push", "email"]
+    assert len({job.delivery_id for job in outbox.jobs}) == 4
+    assert len({event.event_id for event in outbox.events}) == 3
+    assert set(neighbours.permits) == {item.notification_id}  # one for both times
+    assert not scheduler.scheduled
+
+
+async def test_a_change_of_mind_is_honoured_at_the_release(
+    router: Router,
+    outbox: Any,
+    neighbours: InMemoryNeighbours,
+    scheduler: InMemoryScheduler,
+    make_item: Any,
+    person: Any,
+    clock: FakeClock,
+) -> None:
+    neighbours.people["ada"] = person(quiet_hours=NOON_IS_QUIET)
+    await router.route([make_item(channels=["push", "email"])])
+    later = QuietHours(start="11:00", end="15:00")
+    neighbours.people["ada"] = person(quiet_hours=later, push_enabled=False)
+    clock.advance(timedelta(hours=1))
+    await router.route(fired(scheduler, clock))
+    clock.advance(timedelta(hours=2))
+    (item,) = fired(scheduler, clock)
+    assert (item.release, list(item.channels)) == (2, ["email"])
+    await router.route([item])
+    assert [job.channel for job in outbox.jobs] == ["email"]
+    assert decisions(outbox) == [
+        ("push", "deferred", "quiet_hours"),
+        ("email", "deferred", "quiet_hours"),
+        ("push", "skipped", "channel_disabled"),
+        ("email", "deferred", "quiet_hours"),
+        ("email", "planned", ""),
+    ]
+
+
+async def test_a_deferral_that_is_made_twice_is_one(
+    outbox: Any,
+    neighbours: InMemoryNeighbours,
+    scheduler: InMemoryScheduler,
+    make_item: Any,
+    person: Any,
+    clock: FakeClock,
+) -> None:
+    neighbours.people["ada"] = person(quiet_hours=NOON_IS_QUIET)
+    publisher: Any = FailingOnce(outbox.publisher, "events.router", UnavailableError())
+    router = Router(neighbours, publisher, clock, scheduler)
+    item = make_item(channels=["push"])
+    with pytest.raises(UnavailableError):
+        await router.route([item])
+    (first,) = scheduler.scheduled.values()
+    clock.advance(timedelta(minutes=10))
+    await router.route([item])
+    # The same in every part: the stream folds it, also when it has fired.
+    assert list(scheduler.scheduled.values()) == [first]
+    assert len(outbox.events) == 2
+
+
+async def test_a_schedule_that_is_not_stored_leaves_nothing_told(
+    router: Router,
+    outbox: Any,
+    neighbours: InMemoryNeighbours,
+    scheduler: InMemoryScheduler,
+    make_item: Any,
+    person: Any,
+) -> None:
+    neighbours.people["ada"] = person(quiet_hours=NOON_IS_QUIET)
+    scheduler.error = UnavailableError()
+    with pytest.raises(UnavailableError):
+        await router.route([make_item(channels=["push"])])
+    assert not outbox.events
+
+
+async def test_a_permit_of_a_part_that_was_sent_is_not_given_back(
+    router: Router,
+    neighbours: InMemoryNeighbours,
+    make_item: Any,
+) -> None:
+    neighbours.broken["gone"] = code_pb2.NOT_FOUND
+    part, whole = (
+        make_item(channels=["push", "in_app"], template_id="gone") for _ in range(2)
+    )
+    for item, channels in ((part, ["push"]), (whole, ["push", "in_app"])):
+        item.release, item.channels[:] = 1, channels
+    await router.route([part, whole])
+    assert set(neighbours.permits) == {part.notification_id}
+
+
 async def test_a_full_limit_takes_every_channel(
     router: Router, outbox: Any, neighbours: InMemoryNeighbours, make_item: Any
 ) -> None:
@@ -96,6 +240,86 @@ async def test_a_full_limit_takes_every_channel(
         ("email", "planned", ""),
     ]
     assert len(outbox.jobs) == 1
+
+
+class Registered:
+    """Types with one policy for all."""
+
+    def __init__(self, **fields: Any) -> None:
+        self.fields = fields
+
+    def policy(self, tenant: str, type_: str) -> TypePolicy:
+        return TypePolicy(type_, **self.fields)
+
+
+async def test_over_a_limit_a_type_can_wait_for_room(
+    outbox: Any,
+    neighbours: InMemoryNeighbours,
+    scheduler: InMemoryScheduler,
+    make_item: Any,
+    person: Any,
+    clock: FakeClock,
+) -> None:
+    types = Registered(over_limit_policy="defer")
+    router = Router(neighbours, outbox.publisher, clock, scheduler, types)
+    neighbours.people["ada"] = person(quiet_hours=NOON_IS_QUIET)
+    neighbours.limited["comment"] = "weekly"
+    neighbours.available = clock.now() + timedelta(days=3)
+    item = make_item(channels=["push", "in_app"])
+    dies = make_item(channels=["in_app"], expires_at=neighbours.available)
+    await router.route([item, dies])
+    assert decisions(outbox) == [
+        ("push", "deferred", "quiet_hours"),
+        ("in_app", "deferred", "weekly_limit"),
+        ("in_app", "expired", "weekly_limit"),
+    ]
+    # Each part when its own time comes, which is asked anew.
+    clock.advance(timedelta(hours=1))
+    await router.route(fired(scheduler, clock))
+    assert decisions(outbox)[3:] == [
+        ("push", "deferred", "weekly_limit"),
+        ("in_app", "deferred", "weekly_limit"),
+    ]
+    assert not outbox.jobs
+    neighbours.limited.clear()
+    clock.advance(timedelta(days=3))
+    await router.route(fired(scheduler, clock))
+    assert [job.channel for job in outbox.jobs] == ["push", "push", "in_app"]
+
+
+async def test_a_limit_that_never_has_room_drops_what_would_wait(
+    outbox: Any,
+    neighbours: InMemoryNeighbours,
+    scheduler: InMemoryScheduler,
+    make_item: Any,
+    clock: FakeClock,
+) -> None:
+    types = Registered(over_limit_policy="defer")
+    router = Router(neighbours, outbox.publisher, clock, scheduler, types)
+    neighbours.limited["comment"] = "daily"  # none at all: no time is told
+    await router.route([make_item(channels=["in_app"])])
+    assert decisions(outbox) == [("in_app", "rate_limited", "daily_limit")]
+    assert not scheduler.scheduled
+
+
+async def test_only_decisions_that_need_it_carry_their_rules(
+    router: Router, outbox: Any, neighbours: InMemoryNeighbours, make_item: Any
+) -> None:
+    neighbours.limited["promotional"] = "daily"
+    await router.route([make_item(), make_item(type="newsletter", channels=["sms"])])
+    plain, limited = (event.decided.decision for event in outbox.events)
+    assert not plain.rules
+    assert [(rule.rule, rule.outcome) for rule in limited.rules] == [
+        ("expiry", "pass"),
+        ("recipient", "pass"),
+        ("channel_preference", "pass"),
+        ("category_preference", "pass"),
+        ("category_channel_preference", "pass"),
+        ("quiet_hours", "pass"),
+        ("address", "pass"),
+        ("suppression", "pass"),
+        ("frequency_limit", "limit"),
+    ]
 
 
 async def test_a_template_that_fails_fails_its_notification_alone(
@@ -174,7 +398,7 @@ async def test_what_was_published_before_a_failure_is_folded_when_routed_again(
     clock: FakeClock,
 ) -> None:
     publisher: Any = FailingOnce(outbox.publisher, subject, error)
-    router = Router(neighbours, publisher, clock)
+    router = Router(neighbours, publisher, clock, InMemoryScheduler())
     items = [make_item() for _ in range(3)]
     with pytest.raises(type(error)):
         await router.route(items)

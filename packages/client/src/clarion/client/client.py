@@ -24,9 +24,13 @@ from clarion.api.recipients.v1.preference_service_pb2_grpc import PreferenceServ
 from clarion.api.recipients.v1.recipient_pb2 import Preferences, Recipient
 from clarion.api.recipients.v1.recipient_service_pb2 import BatchPutRecipientsRequest
 from clarion.api.recipients.v1.recipient_service_pb2_grpc import RecipientServiceStub
+from clarion.api.recipients.v1.topic_service_pb2 import SubscribeRequest
+from clarion.api.recipients.v1.topic_service_pb2_grpc import TopicServiceStub
 from clarion.api.router.v1.notification_pb2 import Notification
 from clarion.api.router.v1.notification_service_pb2 import (
     BatchSendNotificationsRequest,
+    BroadcastNotificationRequest,
+    BroadcastNotificationResponse,
     CancelNotificationRequest,
     CancelNotificationResponse,
     SendNotificationRequest,
@@ -84,6 +88,7 @@ class Client:
         self._tracking = TrackingServiceStub(self._channel)
         self._recipients = RecipientServiceStub(self._channel)
         self._preferences = PreferenceServiceStub(self._channel)
+        self._topics = TopicServiceStub(self._channel)
         self._templates = TemplateServiceStub(self._channel)
         self._inbox = InboxServiceStub(self._channel)
 
@@ -141,6 +146,40 @@ class Client:
             else ApiError.of_status(result.error)
             for result in response.results
         ]
+
+    async def broadcast(
+        self, topic: str, notification: Notification
+    ) -> BroadcastNotificationResponse:
+        """Sends one notification, without user_id, to all subscribers of a topic.
+
+        Returns when it is stored durably; the subscribers are read after that.
+        """
+        request = BroadcastNotificationRequest(
+            topic=topic, notification=_keyed(notification)
+        )
+        return await self._patiently(
+            lambda: self._notifications.BroadcastNotification(
+                request, metadata=self._metadata, timeout=self._deadline
+            )
+        )
+
+    async def subscribe(self, topic: str, user_ids: Sequence[str]) -> int:
+        """Adds persons to a topic, in batches; how many were new."""
+        return sum(
+            [
+                await self._subscribe_batch(topic, user_ids[start : start + BATCH])
+                for start in range(0, len(user_ids), BATCH)
+            ]
+        )
+
+    async def _subscribe_batch(self, topic: str, user_ids: Sequence[str]) -> int:
+        request = SubscribeRequest(topic=topic, user_ids=user_ids)
+        response = await self._patiently(
+            lambda: self._topics.Subscribe(
+                request, metadata=self._metadata, timeout=self._deadline
+            )
+        )
+        return response.added
 
     async def cancel(self, notification_id: str) -> CancelNotificationResponse:
         """Stops what has not been sent yet."""

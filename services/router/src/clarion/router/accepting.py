@@ -13,7 +13,7 @@ from clarion.api.router.v1.notification_pb2 import Notification
 from clarion.router import metrics
 from clarion.router.admission import AdmissionLimits, objections, seconds
 from clarion.router.idempotency import KeyedBody, digest_of
-from clarion.router.notification_types import policy_for
+from clarion.router.notification_types import BuiltInTypes, TypePolicy, Types
 from clarion.router.storing import Accepted, Entry, Store
 from clarion.runtime.caller import Caller
 from clarion.runtime.clock import Clock
@@ -34,10 +34,17 @@ batch does not keep everybody else waiting."""
 class Acceptance:
     """Accepts notifications."""
 
-    def __init__(self, store: Store, limits: AdmissionLimits, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        limits: AdmissionLimits,
+        clock: Clock,
+        types: Types | None = None,
+    ) -> None:
         self._store = store
         self._limits = limits
         self._clock = clock
+        self._types = types or BuiltInTypes()
 
     async def accept(self, notification: Notification, caller: Caller) -> Accepted:
         """Stores one notification, whose contract rules have been checked.
@@ -47,11 +54,14 @@ class Acceptance:
         """
         now = self._clock.now()
         at = _timestamp(now)
-        wrong = objections(notification, self._limits, now, "notification")
+        policy = self._types.policy(caller.tenant, notification.type)
+        wrong = objections(
+            notification, self._limits, now, "notification", policy.has_template
+        )
         if wrong:
             metrics.record_refused("invalid_argument")
             raise InvalidArgumentError(violations=wrong)
-        entry = self._entry(notification, caller, now, at)
+        entry = self._entry(notification, caller, now, at, policy)
         await self._store.put([entry])
         if isinstance(entry.answer, ClarionError):
             raise entry.answer
@@ -69,14 +79,15 @@ class Acceptance:
         answers: list[Entry | ClarionError] = []
         for index, notification in enumerate(notifications):
             path = f"notifications[{index}]"
+            policy = self._types.policy(caller.tenant, notification.type)
             wrong = violations(notification, path) or objections(
-                notification, self._limits, now, path
+                notification, self._limits, now, path, policy.has_template
             )
             if wrong:
                 metrics.record_refused("invalid_argument")
                 answers.append(InvalidArgumentError(violations=wrong))
             else:
-                answers.append(self._entry(notification, caller, now, at))
+                answers.append(self._entry(notification, caller, now, at, policy))
             if index % _CHECKED_AT_ONCE == _CHECKED_AT_ONCE - 1:
                 await asyncio.sleep(0)
         entries = [entry for entry in answers if isinstance(entry, Entry)]
@@ -89,7 +100,12 @@ class Acceptance:
         ]
 
     def _entry(
-        self, notification: Notification, caller: Caller, now: datetime, at: Timestamp
+        self,
+        notification: Notification,
+        caller: Caller,
+        now: datetime,
+        at: Timestamp,
+        policy: TypePolicy,
     ) -> Entry:
         key = notification.idempotency_key
         if key:
@@ -106,7 +122,7 @@ class Acceptance:
         )
         return Entry(
             item=item,
-            lane=notification.priority or policy_for(notification.type).priority,
+            lane=notification.priority or policy.priority,
             is_scheduled=notification.HasField("scheduled_at")
             and seconds(notification.scheduled_at) > now.timestamp(),
             keyed=KeyedBody(caller.tenant, notification_id, digest_of(notification))

@@ -37,9 +37,16 @@ class AdmissionLimits:
 
 
 def objections(
-    notification: Notification, limits: AdmissionLimits, now: datetime, path: str
+    notification: Notification,
+    limits: AdmissionLimits,
+    now: datetime,
+    path: str,
+    has_template: bool = False,
 ) -> list[FieldViolation]:
-    """What stands against accepting it; ``path`` is where the notification stands."""
+    """What stands against accepting it; ``path`` is where the notification stands.
+
+    ``has_template`` says that its type has one.
+    """
     found: list[FieldViolation] = []
 
     def object_to(field: str, description: str, rule: str) -> None:
@@ -62,7 +69,12 @@ def objections(
                 f"is not a channel of this mesh: use {known}",
                 "channel.unknown",
             )
-    if not (notification.template_id or notification.title or notification.message):
+    if not (
+        notification.template_id
+        or notification.title
+        or notification.message
+        or has_template
+    ):
         object_to(
             "title",
             "is required: give title, message or template_id",

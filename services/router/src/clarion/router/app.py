@@ -2,26 +2,52 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from datetime import timedelta
+
+import psycopg
 
 from clarion.api.router.v1.notification_service_pb2_grpc import (
     add_NotificationServiceServicer_to_server,
 )
+from clarion.api.router.v1.notification_type_service_pb2_grpc import (
+    add_NotificationTypeServiceServicer_to_server,
+)
+from clarion.api.router.v1.schedule_service_pb2_grpc import (
+    add_ScheduleServiceServicer_to_server,
+)
 from clarion.router.accepting import Acceptance
 from clarion.router.admission import AdmissionLimits
 from clarion.router.breaker import Breaker
+from clarion.router.broadcasting import Broadcasting
 from clarion.router.cancelling import Cancellation, ValkeyCancelMarks
 from clarion.router.consumers import IntakeHandler
-from clarion.router.metrics import IntakeObserver
+from clarion.router.explaining import Explanation
+from clarion.router.fan_out import FanOut
 from clarion.router.neighbours import GrpcNeighbours
+from clarion.router.registry.live import LiveTypes, TypeHints
+from clarion.router.registry.registering import Registry
+from clarion.router.registry.servicer import NotificationTypeServicer
+from clarion.router.registry.table import PostgresTypeTable
 from clarion.router.routing import Router
+from clarion.router.schedules.firing import Firing
+from clarion.router.schedules.keeping import Schedules
+from clarion.router.schedules.planning import Planner
+from clarion.router.schedules.reconciling import Reconciler, StreamWaiting
+from clarion.router.schedules.servicer import ScheduleServicer
+from clarion.router.schedules.table import PostgresScheduleTable
 from clarion.router.servicer import NotificationServicer
 from clarion.router.settings import Settings
 from clarion.router.storing import Store
+from clarion.router.topics import GrpcTopics
 from clarion.router.valkey_keys import ValkeyIdempotencyKeys
 from clarion.runtime import chunks
 from clarion.runtime.clock import SystemClock
+from clarion.runtime.errors import UnavailableError
 from clarion.runtime.jetstream import Consumer, GroupPublisher
+from clarion.runtime.migrations import migrate, migrations_of
+from clarion.runtime.postgres import open_pool
 from clarion.runtime.service import Service
 from clarion.runtime.streams import (
     INTAKE,
@@ -36,6 +62,11 @@ from clarion.runtime.valkey import open_client
 NOTIFICATION_SERVICE = "clarion.api.router.v1.NotificationService"
 VALKEY_PAUSE = timedelta(seconds=1)
 """How long Valkey is left alone once it did not answer."""
+POSTGRES_PATIENCE = timedelta(seconds=1)
+"""How long what fires waits for Postgres before it goes on without."""
+POSTGRES_PAUSE = timedelta(seconds=5)
+
+logger = logging.getLogger(__name__)
 
 
 async def build(service: Service, settings: Settings) -> None:
@@ -46,6 +77,12 @@ async def build(service: Service, settings: Settings) -> None:
     # any more while accepting goes on without it.
     valkey = open_client(service.settings.url("redis"))
     service.on_close(valkey.aclose)
+    # For the same reason not service.postgres().
+    url = service.settings.url("postgres")
+    if settings.migrate_on_start:
+        await _migrate(url, service.name)
+    pool = await open_pool(url, service.name)
+    service.on_close(pool.close)
 
     def group_publisher(subject: str) -> GroupPublisher[bytes]:
         publisher = GroupPublisher(streams.publisher, subject, chunks.join)
@@ -68,35 +105,76 @@ async def build(service: Service, settings: Settings) -> None:
         settings.max_notification_bytes,
         settings.max_schedule,
     )
-    acceptance = Acceptance(store, limits, clock)
-    cancellation = Cancellation(
-        streams.scheduler,
-        ValkeyCancelMarks(valkey, settings.cancel_window),
-        events,
-        clock,
-    )
-    service.add_servicer(
-        add_NotificationServiceServicer_to_server,
-        NotificationServicer(acceptance, cancellation),
-        NOTIFICATION_SERVICE,
-    )
+    type_table = PostgresTypeTable(pool)
+    types = LiveTypes(type_table)
+    # So that nothing is routed by the built-in types without need.
+    await types.look()
+    service.add_task("types", types.run)
+    hints = TypeHints(streams)
+    await hints.subscribe(types.hint)
 
+    async def types_changed(tenant: str) -> None:
+        await hints.publish(tenant)
+        await types.look()
+
+    service.add_servicer(
+        add_NotificationTypeServiceServicer_to_server,
+        NotificationTypeServicer(
+            Registry(type_table, settings.channel_names(), types_changed)
+        ),
+    )
+    acceptance = Acceptance(store, limits, clock, types)
+    cancels = ValkeyCancelMarks(valkey, settings.cancel_window)
+    cancellation = Cancellation(streams.scheduler, cancels, events, clock)
     neighbours = GrpcNeighbours(
         service.channel("recipients"),
         service.channel("ratelimit"),
         service.channel("templating"),
         settings.neighbour_deadline,
     )
-    router = Router(neighbours, streams.publisher, clock)
+    service.add_servicer(
+        add_NotificationServiceServicer_to_server,
+        NotificationServicer(
+            acceptance,
+            cancellation,
+            Broadcasting(store, limits, clock),
+            Explanation(neighbours, limits, clock, types),
+        ),
+        NOTIFICATION_SERVICE,
+    )
+
+    router = Router(neighbours, streams.publisher, clock, streams.scheduler, types)
+    topics = GrpcTopics(service.channel("recipients"), settings.neighbour_deadline)
+    fan_out = FanOut(router, topics, cancels, streams.publisher)
+
+    table = PostgresScheduleTable(pool)
+    planner = Planner(neighbours, streams.scheduler, types)
+    service.add_servicer(
+        add_ScheduleServiceServicer_to_server,
+        ScheduleServicer(Schedules(table, planner, limits, clock, types)),
+    )
+    reconciler = Reconciler(
+        table, StreamWaiting(streams.js), planner, streams.scheduler, clock
+    )
+    service.add_task("schedules", reconciler.run)
+    patience = Breaker("postgres", POSTGRES_PATIENCE, POSTGRES_PAUSE, clock)
+    firing = Firing(fan_out, table, planner, patience, clock)
     for lane in LANES:
         service.add_consumer(
             Consumer(
                 streams,
                 stream=stream_of(INTAKE),
                 durable=durable_name(INTAKE, lane),
-                handle=IntakeHandler(router, streams.publisher),
+                handle=IntakeHandler(firing, streams.publisher),
                 concurrency=settings.route_concurrency,
                 max_messages=settings.route_messages,
-                observer=IntakeObserver(lane),
             )
         )
+
+
+async def _migrate(url: str, schema: str) -> None:
+    try:
+        done = await asyncio.to_thread(migrate, url, schema, migrations_of(schema))
+    except psycopg.OperationalError as down:
+        raise UnavailableError("postgres does not answer the migrations") from down
+    logger.info("migrations done", extra={"applied": len(done)})

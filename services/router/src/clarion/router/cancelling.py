@@ -9,6 +9,7 @@ from clarion.api.event.v1.notification_event_pb2 import (
     EVENT_KIND_CANCELLED,
     NotificationEvent,
 )
+from clarion.router.releasing import release_subject
 from clarion.runtime.clock import Clock
 from clarion.runtime.ids import event_id
 from clarion.runtime.jetstream import GroupPublisher, Scheduler
@@ -28,7 +29,7 @@ BEGUN = "begun"
 class CancelMarks(Protocol):
     """Tells the channels what not to send any more, and remembers the answer.
 
-    Both raise UnavailableError when it could not be marked.
+    All raise UnavailableError when the marks do not answer.
     """
 
     async def begin(self, tenant: str, notification_id: str) -> str:
@@ -37,6 +38,10 @@ class CancelMarks(Protocol):
 
     async def end(self, tenant: str, notification_id: str, status: str) -> None:
         """Keeps the answer for cancels to come."""
+        ...
+
+    async def is_marked(self, tenant: str, notification_id: str) -> bool:
+        """Whether a cancel was begun."""
         ...
 
 
@@ -61,6 +66,12 @@ class ValkeyCancelMarks:
                 cancelled_key(tenant, notification_id), status, px=self._window
             )
 
+    async def is_marked(self, tenant: str, notification_id: str) -> bool:
+        with redis_errors():
+            return bool(
+                await self._valkey.exists(cancelled_key(tenant, notification_id))
+            )
+
 
 class InMemoryCancelMarks:
     """Implements CancelMarks for tests. Set ``error`` to make every call raise it."""
@@ -81,6 +92,11 @@ class InMemoryCancelMarks:
             raise self.error
         self.marks[tenant, notification_id] = status
 
+    async def is_marked(self, tenant: str, notification_id: str) -> bool:
+        if self.error is not None:
+            raise self.error
+        return (tenant, notification_id) in self.marks
+
 
 class Cancellation:
     """Cancels notifications."""
@@ -98,7 +114,9 @@ class Cancellation:
         self._clock = clock
 
     async def cancel(self, tenant: str, notification_id: str) -> str:
-        """CANCELLED when it was still scheduled, CANCELLING when it may be under way.
+        """CANCELLED when it still waited, CANCELLING when it may be under way.
+
+        What waits is scheduled or deferred.
 
         The mark comes first: what fires between the two steps is stopped by it.
         Raises UnavailableError; repeating is safe.
@@ -106,6 +124,9 @@ class Cancellation:
         before = await self._marks.begin(tenant, notification_id)
         removed = await self._scheduler.cancel(
             later_subject(INTAKE, tenant, notification_id)
+        )
+        removed += await self._scheduler.cancel(
+            release_subject(tenant, notification_id)
         )
         status = CANCELLED if removed or before == CANCELLED else CANCELLING
         # A cancel that died after the removal left its mark and perhaps no event; the

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from google.protobuf.message import DecodeError
 
 from clarion.api.event.v1.work_pb2 import IntakeChunk, IntakeItem
-from clarion.router.routing import Router
+from clarion.router.fan_out import Routes
 from clarion.runtime import chunks
 from clarion.runtime.errors import TransientError
 from clarion.runtime.jetstream import Inbound, PoisonError, Publisher
@@ -24,7 +24,7 @@ class IntakeHandler:
     it, so that it does not take the others along.
     """
 
-    def __init__(self, router: Router, publisher: Publisher) -> None:
+    def __init__(self, router: Routes, publisher: Publisher) -> None:
         self._router = router
         self._publisher = publisher
 

@@ -2,30 +2,35 @@
 
 Rules are looked at in this order; the first that objects gives the reason: expiry, a
 person that is not known, the channel's switch, the category's switch, the category's
-switch for that channel, quiet hours, an address, suppression.
+switch for that channel, quiet hours, an address, suppression. Of a critical type
+switches and quiet hours are not looked at.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from clarion.api.event.v1.work_pb2 import IntakeItem, Target
+from clarion.api.ratelimit.v1.rate_limit_service_pb2 import AcquireResult
 from clarion.api.recipients.v1.recipient_pb2 import Preferences
 from clarion.api.recipients.v1.recipient_service_pb2 import RecipientProfile
 from clarion.router.admission import seconds
-from clarion.router.notification_types import policy_for
-from clarion.router.quiet_hours import QUIET_CHANNELS, is_quiet
+from clarion.router.notification_types import DEFER, IGNORE, TypePolicy, policy_for
+from clarion.router.quiet_hours import QUIET_CHANNELS, is_quiet, quiet_until
 
 PLANNED = "planned"
 SKIPPED = "skipped"
 SUPPRESSED = "suppressed"
 EXPIRED = "expired"
 RATE_LIMITED = "rate_limited"
+DEFERRED = "deferred"
 FAILED = "failed"
+
+QUIET_HOURS = "quiet_hours"
 
 
 @dataclass(slots=True)
@@ -36,6 +41,8 @@ class ChannelPlan:
     outcome: str = PLANNED
     reason: str = ""
     targets: list[Target] = field(default_factory=list)
+    release_time: datetime | None = None
+    """When it is decided anew, where it is deferred."""
 
     def object(self, outcome: str, reason: str) -> None:
         """Takes the channel out of the plan."""
@@ -52,32 +59,92 @@ class Plan:
     priority: str
     profile: RecipientProfile
     channels: list[ChannelPlan]
+    policy: TypePolicy
+    expiry: Timestamp | None = None
+    """After this instant it is not sent any more."""
+    permit: AcquireResult | None = None
+    """What the limiter said, where it was asked."""
 
     @property
     def planned(self) -> list[ChannelPlan]:
         """The channels that something is sent on."""
         return [plan for plan in self.channels if plan.outcome == PLANNED]
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether no channel was decided for good by an earlier release."""
+        waited = self.item.channels
+        asked = self.item.notification.channels or self.policy.channels
+        return not waited or len(waited) >= len(asked)
+
     def object(self, outcome: str, reason: str) -> None:
         """Takes every channel that is still planned out of the plan."""
         for plan in self.planned:
             plan.object(outcome, reason)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether every channel is planned, so that there is nothing to explain."""
+        return not [True for channel in self.channels if channel.outcome != PLANNED]
 
-def decide(item: IntakeItem, profile: RecipientProfile, now: datetime) -> Plan:
-    """Judges one notification for one person at one instant."""
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The type and the category, by which preferences speak of it."""
+        type_ = self.item.notification.type
+        return (type_,) if type_ == self.category else (type_, self.category)
+
+    def limit(self, permit: AcquireResult) -> None:
+        """Takes note of what the limiter said and acts on it."""
+        self.permit = permit
+        if permit.allowed:
+            return
+        reason = f"{permit.exceeded}_limit"
+        waits = self.policy.over_limit_policy == DEFER
+        if not (waits and permit.HasField("available_time")):
+            self.object(RATE_LIMITED, reason)
+            return
+        # A schedule has milliseconds: the next one, so as not to come too early.
+        until = permit.available_time.ToDatetime(UTC) + timedelta(milliseconds=1)
+        for channel in self.planned:
+            self.defer(channel, reason, until)
+
+    def defer(self, channel: ChannelPlan, reason: str, until: datetime) -> None:
+        """Lets the channel wait, unless it would expire meanwhile."""
+        if self.expiry is not None and is_over(self.expiry, until):
+            channel.object(EXPIRED, reason)
+            return
+        channel.object(DEFERRED, reason)
+        channel.release_time = until
+
+
+def decide(
+    item: IntakeItem,
+    profile: RecipientProfile,
+    now: datetime,
+    policy: TypePolicy | None = None,
+) -> Plan:
+    """Judges one notification for one person at one instant.
+
+    Without a policy the one that its type has by itself.
+    """
     notification = item.notification
-    policy = policy_for(notification.type)
+    if policy is None:
+        policy = policy_for(notification.type)
     plan = Plan(
         item=item,
         category=notification.category or policy.category,
         priority=notification.priority or policy.priority,
         profile=profile,
         channels=[
-            ChannelPlan(channel) for channel in notification.channels or policy.channels
+            ChannelPlan(channel)
+            for channel in (item.release and item.channels)
+            or notification.channels
+            or policy.channels
         ],
+        policy=policy,
+        expiry=_expiry(item, policy),
     )
-    if notification.HasField("expires_at") and is_over(notification.expires_at, now):
+    if plan.expiry is not None and is_over(plan.expiry, now):
         plan.object(EXPIRED, "expired")
     elif not profile.found:
         plan.object(SKIPPED, "unknown_recipient")
@@ -87,30 +154,64 @@ def decide(item: IntakeItem, profile: RecipientProfile, now: datetime) -> Plan:
     return plan
 
 
+def _expiry(item: IntakeItem, policy: TypePolicy) -> Timestamp | None:
+    notification = item.notification
+    stated = notification.expires_at if notification.HasField("expires_at") else None
+    if policy.time_to_live is None:
+        return stated
+    begin = item.accepted_time
+    if notification.HasField("scheduled_at"):
+        # What is scheduled for later lives from then on.
+        begin = max(begin, notification.scheduled_at, key=seconds)
+    expiry = Timestamp()
+    expiry.FromDatetime(begin.ToDatetime(UTC) + policy.time_to_live)
+    return expiry if stated is None else min(expiry, stated, key=seconds)
+
+
 def is_over(instant: Timestamp, now: datetime) -> bool:
     """Whether a protobuf Timestamp lies at or before ``now``."""
     return seconds(instant) <= now.timestamp()
 
 
 def _judge(plan: Plan, channel: ChannelPlan, now: datetime) -> None:
-    preferences = plan.profile.preferences
-    reason = _unwanted(preferences, plan, channel.channel)
-    if reason:
-        channel.object(SKIPPED, reason)
-        return
-    if (
-        plan.priority != "high"
-        and channel.channel in QUIET_CHANNELS
-        and preferences.HasField("quiet_hours")
-        and is_quiet(preferences.quiet_hours, plan.profile.recipient.time_zone, now)
-    ):
-        channel.object(SKIPPED, "quiet_hours")
-        return
+    if not plan.policy.critical:
+        reason = _unwanted(plan.profile.preferences, plan, channel.channel)
+        if reason:
+            channel.object(SKIPPED, reason)
+            return
+        if _is_quiet(plan, channel.channel, now):
+            _rest(plan, channel, now)
+            return
     channel.targets.extend(_targets(plan, channel.channel))
     if not channel.targets:
         channel.object(SKIPPED, "no_address")
         return
     _drop_suppressed(plan, channel)
+
+
+def _is_quiet(plan: Plan, channel: str, now: datetime) -> bool:
+    """Whether the channel would disturb the person now."""
+    preferences = plan.profile.preferences
+    return (
+        plan.priority != "high"
+        and channel in QUIET_CHANNELS
+        and plan.policy.quiet_hours_policy != IGNORE
+        and preferences.HasField("quiet_hours")
+        and is_quiet(preferences.quiet_hours, plan.profile.recipient.time_zone, now)
+    )
+
+
+def _rest(plan: Plan, channel: ChannelPlan, now: datetime) -> None:
+    until = None
+    if plan.policy.quiet_hours_policy == DEFER:
+        profile = plan.profile
+        until = quiet_until(
+            profile.preferences.quiet_hours, profile.recipient.time_zone, now
+        )
+    if until is None:
+        channel.object(SKIPPED, QUIET_HOURS)
+    else:
+        plan.defer(channel, QUIET_HOURS, until)
 
 
 def _unwanted(preferences: Preferences, plan: Plan, channel: str) -> str:
@@ -122,14 +223,15 @@ def _unwanted(preferences: Preferences, plan: Plan, channel: str) -> str:
         and preferences.HasField(switch)  # type: ignore[arg-type]
     ):
         return "channel_disabled"
-    type_ = plan.item.notification.type
-    names = (plan.category,) if type_ == plan.category else (type_, plan.category)
     categories = preferences.categories
+    by_category = preferences.category_channels
+    if not (categories or by_category):
+        return ""
+    names = plan.names
     if categories:
         for name in names:
             if not categories.get(name, True):
                 return "category_disabled"
-    by_category = preferences.category_channels
     if by_category:
         for name in names:
             # Asked first: looking up a map of messages adds what is not there.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -16,6 +16,7 @@ from clarion.api.event.v1.work_pb2 import Content, DeliveryJob
 from clarion.api.ratelimit.v1.rate_limit_service_pb2 import AcquireItem
 from clarion.api.templating.v1.template_service_pb2 import RenderItem, RenderResult
 from clarion.router.deciding import FAILED, PLANNED, ChannelPlan, Plan
+from clarion.router.rules import rules_of
 from clarion.runtime.ids import delivery_id, event_id
 
 Rendered = Mapping[tuple[str, str], RenderResult]
@@ -41,15 +42,29 @@ def permit_for(plan: Plan) -> AcquireItem:
     return permit
 
 
-def render_item_for(plan: Plan) -> RenderItem:
-    """What the plan's channels are rendered with."""
+def render_items_for(plan: Plan) -> list[RenderItem]:
+    """What the plan's channels are rendered with: one item for each template."""
+    notification = plan.item.notification
+    planned = [channel.channel for channel in plan.planned]
+    if not planned:
+        return []
+    if notification.template_id or not plan.policy.channel_templates:
+        template_id = notification.template_id or plan.policy.template_id
+        return [_render_item(plan, template_id, planned)]
+    channels: dict[str, list[str]] = {}
+    for channel in planned:
+        channels.setdefault(plan.policy.template_for(channel), []).append(channel)
+    return [_render_item(plan, *one) for one in channels.items()]
+
+
+def _render_item(plan: Plan, template_id: str, channels: Sequence[str]) -> RenderItem:
     notification = plan.item.notification
     recipient = plan.profile.recipient
     item = RenderItem(
         key=plan.item.notification_id,
-        template_id=notification.template_id,
+        template_id=template_id,
         template_version=notification.template_version,
-        channels=[channel.channel for channel in plan.planned],
+        channels=channels,
         locale=notification.locale or recipient.locale,
         title=notification.title,
         message=notification.message,
@@ -75,11 +90,16 @@ class EncodedJob(NamedTuple):
 
 
 def write_down(
-    plan: Plan, rendered: Rendered, trace_parent: str, now: Timestamp
+    plan: Plan,
+    rendered: Rendered,
+    trace_parent: str,
+    now: Timestamp,
+    with_rules: bool = False,
 ) -> tuple[list[EncodedJob], NotificationEvent]:
     """The jobs of a plan and its DECIDED event.
 
-    A channel whose rendering failed is decided as failed, with the reason.
+    A channel whose rendering failed is decided as failed, with the reason. The rules
+    go with it where they tell more than that all were passed, or when asked for.
     """
     item = plan.item
     notification = item.notification
@@ -107,6 +127,8 @@ def write_down(
         decision = trace.channels.add(
             channel=channel.channel, outcome=channel.outcome, reason=channel.reason
         )
+        if channel.release_time is not None:
+            decision.release_time.FromDatetime(channel.release_time)
         if content is None:
             continue
         decision.template_id = content.template_id
@@ -128,6 +150,8 @@ def write_down(
                     job.SerializeToString(),
                 )
             )
+    if with_rules or not plan.is_plain:
+        trace.rules.extend(rules_of(plan))
     return jobs, event
 
 
@@ -163,6 +187,6 @@ def _job_for(
     )
     if notification.HasField("data"):
         job.content.data.CopyFrom(notification.data)
-    if notification.HasField("expires_at"):
-        job.expires_time.CopyFrom(notification.expires_at)
+    if plan.expiry is not None:
+        job.expires_time.CopyFrom(plan.expiry)
     return job

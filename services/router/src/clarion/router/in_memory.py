@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from datetime import datetime
 
 from google.rpc import code_pb2
 
@@ -20,15 +21,17 @@ class InMemoryNeighbours:
     """Implements Neighbours.
 
     Put people into ``people`` by user id, categories without permits into ``limited``
-    (category -> the window that is full) and templates that fail into ``broken``
-    (template id -> google.rpc code). Every call about one of ``refused`` (user ids) is
-    refused as a whole. ``errors`` makes calls fail: by the call's name
-    what to raise, once each. ``calls`` counts, ``permits`` is what was taken.
+    (category -> the window that is full), when there are permits again into
+    ``available`` and templates that fail into ``broken`` (template id -> google.rpc
+    code). Every call about one of ``refused`` (user ids) is refused as a whole.
+    ``errors`` makes calls fail: by the call's name what to raise, once each. ``calls``
+    counts, ``permits`` is what was taken.
     """
 
     def __init__(self) -> None:
         self.people: dict[str, RecipientProfile] = {}
         self.limited: dict[str, str] = {}
+        self.available: datetime | None = None
         self.broken: dict[str, code_pb2.Code] = {}
         self.refused: set[str] = set()
         self.errors: dict[str, list[Exception]] = defaultdict(list)
@@ -49,6 +52,12 @@ class InMemoryNeighbours:
         self._called("acquire")
         return [self._permit(item) for item in items]
 
+    async def peek(
+        self, tenant: str, items: Sequence[AcquireItem]
+    ) -> Sequence[AcquireResult]:
+        self._called("peek")
+        return [self._verdict(item) for item in items]
+
     async def release(self, tenant: str, items: Sequence[AcquireItem]) -> None:
         self._called("release")
         for item in items:
@@ -68,11 +77,19 @@ class InMemoryNeighbours:
             raise self.errors[name].pop(0)
 
     def _permit(self, item: AcquireItem) -> AcquireResult:
+        verdict = self._verdict(item)
+        if verdict.allowed:
+            self.permits[item.request_id] = item
+        return verdict
+
+    def _verdict(self, item: AcquireItem) -> AcquireResult:
         window = self.limited.get(item.category)
-        if window is not None:
-            return AcquireResult(allowed=False, exceeded=window)
-        self.permits[item.request_id] = item
-        return AcquireResult(allowed=True)
+        if window is None:
+            return AcquireResult(allowed=True)
+        verdict = AcquireResult(allowed=False, exceeded=window)
+        if self.available is not None:
+            verdict.available_time.FromDatetime(self.available)
+        return verdict
 
     def _rendered(self, item: RenderItem, channel: str) -> RenderResult:
         result = RenderResult(key=item.key, channel=channel)

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from datetime import timedelta
 
 from clarion.router.deciding import PLANNED, Plan
-from clarion.runtime.jetstream.ports import NullObserver
-from clarion.runtime.metrics import Attribute, Name, counter, histogram
-from clarion.runtime.streams import INTAKE
+from clarion.runtime.metrics import Attribute, Name, counter
 
 _accepted = counter(Name.ACCEPTED)
 _refused = counter(Name.REFUSED)
 _planned = counter(Name.PLANNED)
 _skipped = counter(Name.SKIPPED)
-_queue_age = histogram(Name.QUEUE_AGE)
-_dead_lettered = counter(Name.DEAD_LETTERED)
 
 
 def record_accepted(lane: str, count: int) -> None:
@@ -43,18 +38,3 @@ def record_decisions(plans: Iterable[Plan]) -> None:
         _planned.add(count, {Attribute.CHANNEL: name, Attribute.LANE: lane})
     for (name, reason), count in skipped.items():
         _skipped.add(count, {Attribute.CHANNEL: name, Attribute.REASON: reason})
-
-
-class IntakeObserver(NullObserver):
-    """Counts what the consumer of one lane does."""
-
-    def __init__(self, lane: str) -> None:
-        self._labels: dict[str, str] = {Attribute.STAGE: INTAKE, Attribute.LANE: lane}
-
-    def handled(self, durable: str, messages: int, queue_age: timedelta) -> None:
-        _queue_age.record(queue_age.total_seconds(), self._labels)
-
-    def dead_lettered(self, durable: str, error: BaseException) -> None:
-        _dead_lettered.add(
-            1, {Attribute.STAGE: INTAKE, Attribute.REASON: type(error).__name__}
-        )

@@ -12,6 +12,7 @@ from clarion.api.ratelimit.v1.rate_limit_service_pb2 import (
     AcquireItem,
     AcquireResult,
     BatchAcquireRequest,
+    BatchPeekRequest,
     BatchReleaseRequest,
 )
 from clarion.api.ratelimit.v1.rate_limit_service_pb2_grpc import RateLimitServiceStub
@@ -93,6 +94,17 @@ class GrpcNeighbours:
         async def ask(run: Sequence[AcquireItem]) -> Sequence[AcquireResult]:
             request = BatchAcquireRequest(items=run)
             answer = await self._ratelimit.BatchAcquire(request, timeout=self._timeout)
+            return answer.results
+
+        with as_tenant(tenant):
+            return await _in_runs(ask, items, _MOST_PERMITS)
+
+    async def peek(
+        self, tenant: str, items: Sequence[AcquireItem]
+    ) -> Sequence[AcquireResult]:
+        async def ask(run: Sequence[AcquireItem]) -> Sequence[AcquireResult]:
+            request = BatchPeekRequest(items=run)
+            answer = await self._ratelimit.BatchPeek(request, timeout=self._timeout)
             return answer.results
 
         with as_tenant(tenant):

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import lru_cache
+from typing import Protocol
 
 DEFAULT_PRIORITY = "medium"
 DEFAULT_CHANNELS = ("push", "in_app")
+
+DEFER = "defer"
+SKIP = "skip"
+IGNORE = "ignore"
+DROP = "drop"
+DIGEST = "digest"
 
 _CATEGORIES = {
     "order_updates": (
@@ -22,6 +31,8 @@ _CATEGORIES = {
 _CATEGORY_OF = {
     type_: category for category, types in _CATEGORIES.items() for type_ in types
 }
+BUILT_IN = tuple(sorted(_CATEGORY_OF))
+"""The types that every tenant has from the start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +42,44 @@ class TypePolicy:
     category: str
     channels: tuple[str, ...] = DEFAULT_CHANNELS
     priority: str = DEFAULT_PRIORITY
+    critical: bool = False
+    """Whether a person's switches and quiet hours do not apply."""
+    time_to_live: timedelta | None = None
+    """How long after it was accepted, or was scheduled for, it is still sent."""
+    quiet_hours_policy: str = DEFER
+    """defer, skip or ignore."""
+    over_limit_policy: str = DROP
+    """drop or defer."""
+    template_id: str = ""
+    channel_templates: Mapping[str, str] = field(default_factory=dict)
+    """By channel; wins over ``template_id``."""
+
+    @property
+    def has_template(self) -> bool:
+        """Whether a notification of the type needs neither words nor a template."""
+        return bool(self.template_id)
+
+    def template_for(self, channel: str) -> str:
+        """The template of a channel, where the notification names none."""
+        return self.channel_templates.get(channel) or self.template_id
 
 
 @lru_cache(maxsize=4096)
 def policy_for(type_: str) -> TypePolicy:
     """The policy of a type; a type that is not built in is its own category."""
     return TypePolicy(category=_CATEGORY_OF.get(type_, type_))
+
+
+class Types(Protocol):
+    """What is known about the types of all tenants; answers at once."""
+
+    def policy(self, tenant: str, type_: str) -> TypePolicy:
+        """The policy of a tenant's type."""
+        ...
+
+
+class BuiltInTypes:
+    """Implements Types where nobody registered any."""
+
+    def policy(self, tenant: str, type_: str) -> TypePolicy:
+        return policy_for(type_)

@@ -29,6 +29,12 @@ class Neighbours(Protocol):
         """One result for each item, in that order."""
         ...
 
+    async def peek(
+        self, tenant: str, items: Sequence[AcquireItem]
+    ) -> Sequence[AcquireResult]:
+        """What ``acquire`` would answer to each item alone; takes nothing."""
+        ...
+
     async def release(self, tenant: str, items: Sequence[AcquireItem]) -> None:
         """Gives permits back that were not used; repeating is safe."""
         ...

@@ -15,19 +15,22 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from clarion.api.event.v1.work_pb2 import IntakeItem
+from clarion.api.ratelimit.v1.rate_limit_service_pb2 import AcquireItem
 from clarion.api.recipients.v1.recipient_service_pb2 import RecipientProfile
 from clarion.router import metrics
-from clarion.router.deciding import FAILED, RATE_LIMITED, Plan, decide
+from clarion.router.deciding import FAILED, Plan, decide
 from clarion.router.deliveries import (
     EncodedJob,
     permit_for,
-    render_item_for,
+    render_items_for,
     write_down,
 )
+from clarion.router.notification_types import BuiltInTypes, Types
 from clarion.router.ports import Neighbours
+from clarion.router.releasing import Release, release_of
 from clarion.runtime import chunks
 from clarion.runtime.clock import Clock
-from clarion.runtime.jetstream import Publisher
+from clarion.runtime.jetstream import Publisher, Scheduler
 from clarion.runtime.streams import events_subject, work_subject
 from clarion.runtime.tracing import current_traceparent, recording, span_from
 
@@ -44,11 +47,18 @@ class Router:
     """Routes batches of accepted notifications."""
 
     def __init__(
-        self, neighbours: Neighbours, publisher: Publisher, clock: Clock
+        self,
+        neighbours: Neighbours,
+        publisher: Publisher,
+        clock: Clock,
+        scheduler: Scheduler,
+        types: Types | None = None,
     ) -> None:
         self._neighbours = neighbours
         self._publisher = publisher
         self._clock = clock
+        self._scheduler = scheduler
+        self._types = types or BuiltInTypes()
 
     async def route(self, items: Sequence[IntakeItem]) -> None:
         """Returns when every job and every decision of the batch is stored.
@@ -84,8 +94,15 @@ class Router:
             )
         )
         now = self._clock.now()
+        policy = self._types.policy
         return [
-            decide(item, profiles[item.notification.user_id], now) for item in items
+            decide(
+                item,
+                profiles[item.notification.user_id],
+                now,
+                policy(tenant, item.notification.type),
+            )
+            for item in items
         ]
 
     async def _limit(self, tenant: str, plans: Sequence[Plan]) -> None:
@@ -96,28 +113,48 @@ class Router:
             tenant, [permit_for(plan) for plan in wanting]
         )
         for plan, result in zip(wanting, results, strict=True):
-            if not result.allowed:
-                plan.object(RATE_LIMITED, f"{result.exceeded}_limit")
+            plan.limit(result)
 
     async def _hand_over(
         self, tenant: str, plans: Sequence[Plan], trace_parents: Sequence[str]
     ) -> None:
-        wanting = [render_item_for(plan) for plan in plans if plan.planned]
+        wanting = [item for plan in plans for item in render_items_for(plan)]
         results = await self._neighbours.render(tenant, wanting) if wanting else ()
         rendered = {(result.key, result.channel): result for result in results}
         now = Timestamp()
         now.FromDatetime(self._clock.now())
         jobs: list[EncodedJob] = []
         events: list[tuple[str, bytes]] = []
+        releases: list[Release] = []
+        unused: list[AcquireItem] = []
         for plan, trace_parent in zip(plans, trace_parents, strict=True):
             own, event = write_down(plan, rendered, trace_parent, now)
             jobs += own
             events.append((event.event_id, event.SerializeToString()))
-        unused = [permit_for(plan) for plan in plans if _is_unused(plan)]
+            if plan.is_plain:
+                continue
+            release = release_of(plan, now)
+            if release is not None:
+                releases.append(release)
+                told = release.event
+                events.append((told.event_id, told.SerializeToString()))
+            if _is_unused(plan):
+                unused.append(permit_for(plan))
         if unused:
             await self._neighbours.release(tenant, unused)
+        # First what waits: it is told as deferred when it is stored.
+        await _all(self._schedule(release) for release in releases)
         await self._publish(jobs, events)
         metrics.record_decisions(plans)
+
+    async def _schedule(self, release: Release) -> None:
+        await self._scheduler.schedule(
+            release.subject,
+            target=release.target,
+            due=release.due,
+            body=release.body,
+            message_id=release.message_id,
+        )
 
     async def _publish(
         self, jobs: Sequence[EncodedJob], events: list[tuple[str, bytes]]
@@ -141,9 +178,12 @@ class Router:
 
 
 def _is_unused(plan: Plan) -> bool:
-    """Whether a permit was taken and then nothing could be rendered."""
+    """Whether a permit was taken and then nothing could be rendered.
+
+    Where only some of the channels were released, the others may have used it.
+    """
     has_failed = any(channel.outcome == FAILED for channel in plan.channels)
-    return has_failed and not plan.planned
+    return has_failed and not plan.planned and plan.is_whole
 
 
 async def _all(steps: Iterable[Coroutine[Any, Any, None]]) -> None:
@@ -163,7 +203,7 @@ def _enter_span(spans: ExitStack, item: IntakeItem) -> str:
             "route notification",
             attributes={
                 "clarion.notification_id": item.notification_id,
-                "clarion.tenant": item.tenant_id,
+                "clarion.tenant_id": item.tenant_id,
             },
         )
     )

@@ -8,8 +8,12 @@ from google.rpc.status_pb2 import Status
 from clarion.api.router.v1.notification_service_pb2 import (
     BatchSendNotificationsRequest,
     BatchSendNotificationsResponse,
+    BroadcastNotificationRequest,
+    BroadcastNotificationResponse,
     CancelNotificationRequest,
     CancelNotificationResponse,
+    ExplainNotificationRequest,
+    ExplainNotificationResponse,
     SendNotificationRequest,
     SendNotificationResponse,
 )
@@ -17,7 +21,9 @@ from clarion.api.router.v1.notification_service_pb2_grpc import (
     NotificationServiceServicer,
 )
 from clarion.router.accepting import Acceptance
+from clarion.router.broadcasting import Broadcasting
 from clarion.router.cancelling import Cancellation
+from clarion.router.explaining import Explanation
 from clarion.router.storing import Accepted
 from clarion.runtime.caller import current_caller
 from clarion.runtime.status import message_of
@@ -26,9 +32,17 @@ from clarion.runtime.status import message_of
 class NotificationServicer(NotificationServiceServicer):
     """Between the contract and the use cases."""
 
-    def __init__(self, acceptance: Acceptance, cancellation: Cancellation) -> None:
+    def __init__(
+        self,
+        acceptance: Acceptance,
+        cancellation: Cancellation,
+        broadcasting: Broadcasting,
+        explanation: Explanation,
+    ) -> None:
         self._acceptance = acceptance
         self._cancellation = cancellation
+        self._broadcasting = broadcasting
+        self._explanation = explanation
 
     async def SendNotification(
         self,
@@ -60,6 +74,32 @@ class NotificationServicer(NotificationServiceServicer):
                 response.results.add(index=index, error=error)
                 response.rejected += 1
         return response
+
+    async def BroadcastNotification(
+        self,
+        request: BroadcastNotificationRequest,
+        context: grpc.aio.ServicerContext[
+            BroadcastNotificationRequest, BroadcastNotificationResponse
+        ],
+    ) -> BroadcastNotificationResponse:
+        accepted = await self._broadcasting.accept(
+            request.topic, request.notification, current_caller()
+        )
+        return BroadcastNotificationResponse(
+            broadcast_id=accepted.notification_id, status=accepted.status
+        )
+
+    async def ExplainNotification(
+        self,
+        request: ExplainNotificationRequest,
+        context: grpc.aio.ServicerContext[
+            ExplainNotificationRequest, ExplainNotificationResponse
+        ],
+    ) -> ExplainNotificationResponse:
+        decision = await self._explanation.explain(
+            request.notification, current_caller()
+        )
+        return ExplainNotificationResponse(decision=decision)
 
     async def CancelNotification(
         self,

@@ -22,14 +22,18 @@ class Settings:
     """How long an idempotency key is remembered."""
     idempotency_patience: timedelta = timedelta(milliseconds=100)
     """How long accepting waits for Valkey before it goes on without."""
-    cancel_window: timedelta = timedelta(hours=48)
-    """How long a cancel is looked at by the channels; longer than any retry lasts."""
+    cancel_window: timedelta = timedelta(days=9)
+    """How long a cancel is looked at by the channels; longer than any retry lasts and
+    than a notification waits for a weekly limit: it may be deferred while it is
+    cancelled."""
     route_concurrency: int = 2
     """How many batches of each lane are routed at a time."""
     route_messages: int = 64
     """How many messages one batch takes at most."""
     neighbour_deadline: timedelta = timedelta(seconds=5)
     """How long one call to a neighbour may take before it is tried again."""
+    migrate_on_start: bool = False
+    """Whether the SQL migrations are applied before serving."""
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.channel_names()) - set(CHANNELS))

@@ -127,8 +127,10 @@ class Store:
                 body=chunks.join([item.SerializeToString()]),
                 message_id=item.notification_id,
             )
-            # After it: what is told as scheduled is stored.
-            await self._events.submit(event, len(event))
+            # After it: what is told as scheduled is stored. Of a broadcast nothing is
+            # told: no later event of its own would ever end it.
+            if not item.HasField("broadcast"):
+                await self._events.submit(event, len(event))
         except ClarionError as error:
             await self._failed([entry], error)
         else:

@@ -37,7 +37,7 @@ _NEEDS: Mapping[str, tuple[str, ...]] = {
     "recipients": ("streams", "valkey"),
     "tracking": ("streams", "valkey"),
 }
-_SCHEMAS = ("templating", "inapp", "recipients", "tracking")
+_SCHEMAS = ("router", "templating", "inapp", "recipients", "tracking")
 _OTLP_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 _DRAIN_SECONDS = 10
 # Longer than the drain: what stops in time is never killed.

@@ -1,0 +1,1 @@
+"""Registered types of notification."""

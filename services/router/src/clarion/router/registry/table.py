@@ -1,0 +1,134 @@
+"""Where the tenants' types are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from clarion.api.router.v1.notification_type_service_pb2 import NotificationType
+from clarion.runtime.errors import PreconditionError, UnavailableError
+from clarion.runtime.queries import named
+
+if TYPE_CHECKING:
+    from psycopg_pool import AsyncConnectionPool
+
+MOST_TYPES = 1000
+"""Of one tenant: every router holds all of them."""
+_WAIT_SECONDS = 2.0
+
+
+class Change(NamedTuple):
+    """A type as it was put last."""
+
+    tenant: str
+    revision: int
+    definition: NotificationType
+
+
+class TypeTable(Protocol):
+    """The types that tenants registered. Every call raises UnavailableError."""
+
+    async def put(self, tenant: str, definition: NotificationType) -> None:
+        """Stores a completed definition; PreconditionError for one too many."""
+        ...
+
+    async def of_tenant(self, tenant: str) -> Sequence[NotificationType]:
+        """All of a tenant, by name in byte order."""
+        ...
+
+    async def changed(self, after: int, most: int) -> Sequence[Change]:
+        """Of all tenants, what has a higher revision, the lowest first.
+
+        What was put before has a lower revision, always.
+        """
+        ...
+
+
+class PostgresTypeTable:
+    """Implements TypeTable on the router's schema."""
+
+    def __init__(self, pool: AsyncConnectionPool[Any]) -> None:
+        self._pool = pool
+        text = files("clarion.router") / "sql" / "notification_types.sql"
+        self._queries = named(text.read_text(encoding="utf-8"))
+
+    async def put(self, tenant: str, definition: NotificationType) -> None:
+        values = {
+            "tenant": tenant,
+            "type": definition.type,
+            "definition": definition.SerializeToString(deterministic=True),
+        }
+        with _errors():
+            async with self._pool.connection(timeout=_WAIT_SECONDS) as connection:
+                await connection.execute(self._queries["take_turn"])
+                found = await connection.execute(self._queries["count"], values)
+                ((others,),) = await found.fetchall()
+                if others >= MOST_TYPES:
+                    raise PreconditionError(f"a tenant has at most {MOST_TYPES} types")
+                await connection.execute(self._queries["put"], values)
+
+    async def of_tenant(self, tenant: str) -> Sequence[NotificationType]:
+        rows = await self._all("of_tenant", {"tenant": tenant})
+        return [NotificationType.FromString(definition) for (definition,) in rows]
+
+    async def changed(self, after: int, most: int) -> Sequence[Change]:
+        rows = await self._all("changed", {"after": after, "most": most})
+        return [
+            Change(tenant, revision, NotificationType.FromString(definition))
+            for tenant, revision, definition in rows
+        ]
+
+    async def _all(self, query: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+        with _errors():
+            async with self._pool.connection(timeout=_WAIT_SECONDS) as connection:
+                found = await connection.execute(self._queries[query], values)
+                rows: list[tuple[Any, ...]] = await found.fetchall()
+                return rows
+
+
+class InMemoryTypeTable:
+    """Implements TypeTable for tests. Set ``error`` to make every call raise it."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, str], Change] = {}
+        self.error: Exception | None = None
+        self._revision = 0
+
+    async def put(self, tenant: str, definition: NotificationType) -> None:
+        self._called()
+        others = [row for row in self.rows if row[0] == tenant]
+        if (tenant, definition.type) not in self.rows and len(others) >= MOST_TYPES:
+            raise PreconditionError(f"a tenant has at most {MOST_TYPES} types")
+        self._revision += 1
+        change = Change(tenant, self._revision, definition)
+        self.rows[tenant, definition.type] = change
+
+    async def of_tenant(self, tenant: str) -> Sequence[NotificationType]:
+        self._called()
+        own = sorted(row for row in self.rows if row[0] == tenant)
+        return [self.rows[row].definition for row in own]
+
+    async def changed(self, after: int, most: int) -> Sequence[Change]:
+        self._called()
+        later = (row for row in self.rows.values() if row.revision > after)
+        return sorted(later, key=lambda row: row.revision)[:most]
+
+    def _called(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    from psycopg import Error
+
+    try:
+        yield
+    # Also a schema that is not migrated yet: routing goes on with the built-in types.
+    except Error as error:
+        raise UnavailableError(
+            f"postgres does not answer: {type(error).__name__}",
+            metadata={"dependency": "postgres"},
+        ) from error

@@ -1,0 +1,201 @@
+"""The rules behind a decision, in the order in which they were looked at. Pure.
+
+Made from the decision itself: a rule that comes before the one that objected was
+passed, and one that comes after it was not looked at. So it cannot say anything else
+than what was done, and a decision that needs no explanation costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from clarion.api.router.v1.decision_pb2 import RuleOutcome
+from clarion.router.deciding import (
+    DEFERRED,
+    EXPIRED,
+    FAILED,
+    PLANNED,
+    QUIET_HOURS,
+    SUPPRESSED,
+    ChannelPlan,
+    Plan,
+)
+from clarion.router.notification_types import IGNORE
+from clarion.router.quiet_hours import QUIET_CHANNELS
+
+PASS = "pass"
+SKIP = "skip"
+DEFER = "defer"
+LIMIT = "limit"
+FAIL = "fail"
+
+_EXPIRY = "expiry"
+_RECIPIENT = "recipient"
+_CRITICAL = "critical"
+_LIMIT = "frequency_limit"
+_TEMPLATE = "template"
+
+_OF_REASON = {
+    "expired": _EXPIRY,
+    "unknown_recipient": _RECIPIENT,
+    "channel_disabled": "channel_preference",
+    "category_disabled": "category_preference",
+    "category_channel_disabled": "category_channel_preference",
+    QUIET_HOURS: "quiet_hours",
+    "no_address": "address",
+}
+Describe = Callable[[Plan, ChannelPlan], str]
+
+
+def rules_of(plan: Plan) -> Iterator[RuleOutcome]:
+    """Every rule that was looked at for a plan that is final."""
+    stopped = [_stopped_at(plan, channel) for channel in plan.channels]
+    is_over = bool(stopped) and all(rule == _EXPIRY for rule in stopped)
+    yield _told(_EXPIRY, "", SKIP if is_over else PASS, _expiry(plan))
+    if is_over:
+        return
+    is_unknown = not plan.profile.found
+    detail = "not known" if is_unknown else "known"
+    yield _told(_RECIPIENT, "", SKIP if is_unknown else PASS, detail)
+    if is_unknown:
+        return
+    if plan.policy.critical:
+        detail = "switches and quiet hours do not apply to the type"
+        yield _told(_CRITICAL, "", PASS, detail)
+    for channel, stop in zip(plan.channels, stopped, strict=True):
+        yield from _of_channel(plan, channel, stop)
+    yield from _limit(plan, stopped)
+    for channel, stop in zip(plan.channels, stopped, strict=True):
+        if stop == _TEMPLATE:
+            yield _told(_TEMPLATE, channel.channel, FAIL, channel.reason)
+        elif stop == "":
+            yield _told(_TEMPLATE, channel.channel, PASS, "rendered")
+
+
+def _stopped_at(plan: Plan, channel: ChannelPlan) -> str:
+    """The rule that objected to a channel; nothing for one that is planned."""
+    if channel.outcome == PLANNED:
+        return ""
+    if channel.outcome == FAILED:
+        return _TEMPLATE
+    if channel.outcome == SUPPRESSED:
+        return "suppression"
+    return _OF_REASON.get(channel.reason, _LIMIT)
+
+
+def _of_channel(plan: Plan, channel: ChannelPlan, stop: str) -> Iterator[RuleOutcome]:
+    for rule, describe in _CHANNEL_RULES.items():
+        if plan.policy.critical and rule in _WISHES:
+            continue
+        if rule == stop:
+            outcome = DEFER if channel.outcome == DEFERRED else SKIP
+            yield _told(rule, channel.channel, outcome, describe(plan, channel))
+            return
+        yield _told(rule, channel.channel, PASS, describe(plan, channel))
+
+
+def _limit(plan: Plan, stopped: list[str]) -> Iterator[RuleOutcome]:
+    permit = plan.permit
+    if permit is None:
+        return
+    used = f"{permit.daily_used} in 24 hours, {permit.weekly_used} in 7 days"
+    detail = f"{plan.category}: {used}"
+    if permit.allowed:
+        yield _told(_LIMIT, "", PASS, detail)
+        return
+    outcome = LIMIT
+    for channel, stop in zip(plan.channels, stopped, strict=True):
+        if stop == _LIMIT and channel.outcome == DEFERRED:
+            outcome = DEFER
+    detail = f"{detail}; the {permit.exceeded} limit is full"
+    if permit.HasField("available_time"):
+        detail = f"{detail} until {permit.available_time.ToJsonString()}"
+    yield _told(_LIMIT, "", outcome, detail)
+
+
+def _told(rule: str, channel: str, outcome: str, detail: str) -> RuleOutcome:
+    return RuleOutcome(rule=rule, channel=channel, outcome=outcome, detail=detail)
+
+
+def _expiry(plan: Plan) -> str:
+    return f"at {plan.expiry.ToJsonString()}" if plan.expiry is not None else "never"
+
+
+def _switch(plan: Plan, channel: ChannelPlan) -> str:
+    preferences, name = plan.profile.preferences, f"{channel.channel}_enabled"
+    if name not in preferences.DESCRIPTOR.fields_by_name:
+        return "no switch"
+    if not preferences.HasField(name):  # type: ignore[arg-type]
+        return f"{name} is not set"
+    return f"{name} is {'on' if getattr(preferences, name) else 'off'}"
+
+
+def _category(plan: Plan, channel: ChannelPlan) -> str:
+    switches = plan.profile.preferences.categories
+    return _switches({name: switches.get(name) for name in plan.names})
+
+
+def _category_channel(plan: Plan, channel: ChannelPlan) -> str:
+    known = plan.profile.preferences.category_channels
+    return _switches(
+        {
+            name: known[name].channels.get(channel.channel) if name in known else None
+            for name in plan.names
+        }
+    )
+
+
+def _switches(found: Mapping[str, bool | None]) -> str:
+    return ", ".join(
+        f"{name} is {'not set' if value is None else 'on' if value else 'off'}"
+        for name, value in found.items()
+    )
+
+
+def _quiet(plan: Plan, channel: ChannelPlan) -> str:
+    if channel.channel not in QUIET_CHANNELS:
+        return "the channel does not disturb"
+    preferences = plan.profile.preferences
+    hours = preferences.quiet_hours
+    if not (hours.start and hours.end):
+        return "none"
+    zone = hours.timezone or plan.profile.recipient.time_zone or "UTC"
+    span = f"{hours.start} to {hours.end} {zone}"
+    if plan.priority == "high":
+        return f"{span}; high priority passes"
+    if plan.policy.quiet_hours_policy == IGNORE:
+        return f"{span}; the type ignores them"
+    if channel.reason != QUIET_HOURS:
+        return f"{span}; not now"
+    if channel.outcome == EXPIRED:
+        return f"{span}; it expires before their end"
+    if channel.release_time is not None:
+        return f"{span}; until {channel.release_time.isoformat(timespec='seconds')}"
+    return span
+
+
+def _address(plan: Plan, channel: ChannelPlan) -> str:
+    return "none" if channel.reason == "no_address" else "there is one"
+
+
+def _suppression(plan: Plan, channel: ChannelPlan) -> str:
+    entries = plan.profile.suppressions
+    reasons = sorted({e.reason for e in entries if e.channel == channel.channel})
+    return f"addresses suppressed: {', '.join(reasons)}" if reasons else "none"
+
+
+_WISHES = (
+    "channel_preference",
+    "category_preference",
+    "category_channel_preference",
+    "quiet_hours",
+)
+_CHANNEL_RULES: Mapping[str, Describe] = {
+    "channel_preference": _switch,
+    "category_preference": _category,
+    "category_channel_preference": _category_channel,
+    "quiet_hours": _quiet,
+    "address": _address,
+    "suppression": _suppression,
+}
+"""In the order in which ``deciding`` looks at them."""

@@ -1,0 +1,1 @@
+"""Recurring notifications: their cron lines, the table, the service and the firing."""
