@@ -36,7 +36,10 @@ def validate_descriptor_set() -> bytes:
     files = descriptor_pb2.FileDescriptorSet()
     for module in (descriptor_pb2, duration_pb2, field_mask_pb2, timestamp_pb2):
         module.DESCRIPTOR.CopyToProto(files.file.add())
-    files.file.add().ParseFromString(validate_pb.desc().proto.to_binary())
+    validate = files.file.add()
+    validate.ParseFromString(validate_pb.desc().proto.to_binary())
+    # Names a registry that our users need not have.
+    validate.options.ClearField("go_package")
     return files.SerializeToString()
 
 
