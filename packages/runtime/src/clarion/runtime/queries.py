@@ -1,4 +1,4 @@
-"""Named SQL statements out of a service's ``sql/queries.sql``.
+"""Named SQL statements out of the files in a service's ``sql/``.
 
 A statement begins after a line ``-- name: <name>``.
 """
@@ -25,6 +25,6 @@ def named(text: str) -> Mapping[str, bytes]:
     }
 
 
-def queries_of(package: str) -> Mapping[str, bytes]:
-    """The statements of a package such as ``clarion.inapp``."""
-    return named((files(package) / "sql" / "queries.sql").read_text(encoding="utf-8"))
+def queries_of(package: str, file: str = "queries.sql") -> Mapping[str, bytes]:
+    """The statements of a file in ``sql/`` of a package such as ``clarion.inapp``."""
+    return named((files(package) / "sql" / file).read_text(encoding="utf-8"))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from clarion.api.recipients.v1.recipient_pb2 import Device, Recipient
-from clarion.recipients import instant, phone_number, time_zone
+from clarion.recipients import instant, phone_number
+from clarion.runtime import time_zones
 from clarion.runtime.errors import FieldViolation
 from clarion.runtime.ids import derived
 
@@ -27,9 +28,9 @@ def normalise(recipient: Recipient, path: str) -> list[FieldViolation]:
                     f"{path}.phone_number", str(wrong), "phone_number.possible"
                 )
             )
-    if recipient.time_zone and not time_zone.is_time_zone(recipient.time_zone):
+    if recipient.time_zone and not time_zones.is_time_zone(recipient.time_zone):
         found.append(
-            FieldViolation(f"{path}.time_zone", time_zone.REMEDY, "time_zone.known")
+            FieldViolation(f"{path}.time_zone", time_zones.REMEDY, "time_zone.known")
         )
     for place, device in enumerate(recipient.devices):
         found += normalise_device(device, f"{path}.devices[{place}]")

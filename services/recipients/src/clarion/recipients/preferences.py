@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from clarion.api.recipients.v1.recipient_pb2 import Preferences
-from clarion.recipients import time_zone
+from clarion.runtime import time_zones
 from clarion.runtime.errors import FieldViolation
 
 SWITCHES = ("push_enabled", "email_enabled", "sms_enabled", "in_app_enabled")
@@ -20,10 +20,10 @@ def violations(change: Preferences, user_id: str) -> list[FieldViolation]:
             )
         )
     zone = change.quiet_hours.timezone
-    if zone and not time_zone.is_time_zone(zone):
+    if zone and not time_zones.is_time_zone(zone):
         found.append(
             FieldViolation(
-                "preferences.quiet_hours.timezone", time_zone.REMEDY, "timezone.known"
+                "preferences.quiet_hours.timezone", time_zones.REMEDY, "timezone.known"
             )
         )
     return found

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from datetime import timedelta
-
-import psycopg
 
 from clarion.api.router.v1.notification_service_pb2_grpc import (
     add_NotificationServiceServicer_to_server,
@@ -44,9 +40,7 @@ from clarion.router.topics import GrpcTopics
 from clarion.router.valkey_keys import ValkeyIdempotencyKeys
 from clarion.runtime import chunks
 from clarion.runtime.clock import SystemClock
-from clarion.runtime.errors import UnavailableError
 from clarion.runtime.jetstream import Consumer, GroupPublisher
-from clarion.runtime.migrations import migrate, migrations_of
 from clarion.runtime.postgres import open_pool
 from clarion.runtime.service import Service
 from clarion.runtime.streams import (
@@ -66,8 +60,6 @@ POSTGRES_PATIENCE = timedelta(seconds=1)
 """How long what fires waits for Postgres before it goes on without."""
 POSTGRES_PAUSE = timedelta(seconds=5)
 
-logger = logging.getLogger(__name__)
-
 
 async def build(service: Service, settings: Settings) -> None:
     """Wires the front door and the workers of the three lanes."""
@@ -78,10 +70,7 @@ async def build(service: Service, settings: Settings) -> None:
     valkey = open_client(service.settings.url("redis"))
     service.on_close(valkey.aclose)
     # For the same reason not service.postgres().
-    url = service.settings.url("postgres")
-    if settings.migrate_on_start:
-        await _migrate(url, service.name)
-    pool = await open_pool(url, service.name)
+    pool = await open_pool(service.settings.url("postgres"), service.name)
     service.on_close(pool.close)
 
     def group_publisher(subject: str) -> GroupPublisher[bytes]:
@@ -170,11 +159,3 @@ async def build(service: Service, settings: Settings) -> None:
                 max_messages=settings.route_messages,
             )
         )
-
-
-async def _migrate(url: str, schema: str) -> None:
-    try:
-        done = await asyncio.to_thread(migrate, url, schema, migrations_of(schema))
-    except psycopg.OperationalError as down:
-        raise UnavailableError("postgres does not answer the migrations") from down
-    logger.info("migrations done", extra={"applied": len(done)})

@@ -4,24 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from functools import lru_cache
-from zoneinfo import ZoneInfo
 
 from clarion.api.recipients.v1.recipient_pb2 import QuietHours
+from clarion.runtime.time_zones import zone_of
 
 QUIET_CHANNELS = frozenset({"push", "email", "sms"})
 """The channels that disturb; an inbox inside the app waits until it is opened."""
 
 
 _DAY = timedelta(days=1)
-
-
-@lru_cache(maxsize=1024)
-def _zone(name: str) -> tzinfo:
-    try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        # Checked when it was stored, by a host that may know more zones than this one.
-        return UTC
 
 
 @lru_cache(maxsize=2048)
@@ -37,7 +28,7 @@ def is_quiet(quiet_hours: QuietHours, time_zone: str, now: datetime) -> bool:
     """
     if not quiet_hours.start or not quiet_hours.end:
         return False
-    zone = _zone(quiet_hours.timezone or time_zone or "UTC")
+    zone = zone_of(quiet_hours.timezone or time_zone or "UTC")
     start, end = _clock_time(quiet_hours.start), _clock_time(quiet_hours.end)
     return _lies_in(start, end, now.astimezone(zone).time())
 
@@ -58,7 +49,7 @@ def quiet_until(
 @lru_cache(maxsize=1024)
 def _end_of(start: str, end: str, zone_name: str, now: datetime) -> datetime | None:
     # Cached for the people of one batch, who are judged at one instant.
-    zone, first, last = _zone(zone_name), _clock_time(start), _clock_time(end)
+    zone, first, last = zone_of(zone_name), _clock_time(start), _clock_time(end)
     if first == last:
         return None
     at = now.astimezone(UTC)

@@ -32,8 +32,6 @@ class Settings:
     """How many messages one batch takes at most."""
     neighbour_deadline: timedelta = timedelta(seconds=5)
     """How long one call to a neighbour may take before it is tried again."""
-    migrate_on_start: bool = False
-    """Whether the SQL migrations are applied before serving."""
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.channel_names()) - set(CHANNELS))

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from importlib.resources import files
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from clarion.api.router.v1.notification_type_service_pb2 import NotificationType
-from clarion.runtime.errors import PreconditionError, UnavailableError
-from clarion.runtime.queries import named
+from clarion.router.tables import WAIT_SECONDS, table_errors
+from clarion.runtime.errors import PreconditionError
+from clarion.runtime.queries import queries_of
 
 if TYPE_CHECKING:
     from psycopg_pool import AsyncConnectionPool
 
 MOST_TYPES = 1000
 """Of one tenant: every router holds all of them."""
-_WAIT_SECONDS = 2.0
 
 
 class Change(NamedTuple):
@@ -51,8 +49,7 @@ class PostgresTypeTable:
 
     def __init__(self, pool: AsyncConnectionPool[Any]) -> None:
         self._pool = pool
-        text = files("clarion.router") / "sql" / "notification_types.sql"
-        self._queries = named(text.read_text(encoding="utf-8"))
+        self._queries = queries_of("clarion.router", "notification_types.sql")
 
     async def put(self, tenant: str, definition: NotificationType) -> None:
         values = {
@@ -60,8 +57,8 @@ class PostgresTypeTable:
             "type": definition.type,
             "definition": definition.SerializeToString(deterministic=True),
         }
-        with _errors():
-            async with self._pool.connection(timeout=_WAIT_SECONDS) as connection:
+        with table_errors():
+            async with self._pool.connection(timeout=WAIT_SECONDS) as connection:
                 await connection.execute(self._queries["take_turn"])
                 found = await connection.execute(self._queries["count"], values)
                 ((others,),) = await found.fetchall()
@@ -81,8 +78,8 @@ class PostgresTypeTable:
         ]
 
     async def _all(self, query: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
-        with _errors():
-            async with self._pool.connection(timeout=_WAIT_SECONDS) as connection:
+        with table_errors():
+            async with self._pool.connection(timeout=WAIT_SECONDS) as connection:
                 found = await connection.execute(self._queries[query], values)
                 rows: list[tuple[Any, ...]] = await found.fetchall()
                 return rows
@@ -118,17 +115,3 @@ class InMemoryTypeTable:
     def _called(self) -> None:
         if self.error is not None:
             raise self.error
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    from psycopg import Error
-
-    try:
-        yield
-    # Also a schema that is not migrated yet: routing goes on with the built-in types.
-    except Error as error:
-        raise UnavailableError(
-            f"postgres does not answer: {type(error).__name__}",
-            metadata={"dependency": "postgres"},
-        ) from error

@@ -17,7 +17,6 @@ from clarion.router.schedules.cron import CronError, next_after, parse
 from clarion.router.schedules.planning import Planner
 from clarion.router.schedules.recurring import Recurring
 from clarion.router.schedules.table import ScheduleTable
-from clarion.router.schedules.zones import is_time_zone
 from clarion.runtime.caller import Caller
 from clarion.runtime.clock import Clock
 from clarion.runtime.errors import (
@@ -26,6 +25,7 @@ from clarion.runtime.errors import (
     NotFoundError,
     TransientError,
 )
+from clarion.runtime.time_zones import REMEDY, is_time_zone
 
 LATE = timedelta(seconds=2)
 """How late the stream may fire: an occurrence that has been due for less is planned
@@ -147,8 +147,7 @@ class Schedules:
                 text = "never comes: there is no such day"
                 object_to("cron", text, "cron.never")
         if asked.time_zone and not is_time_zone(asked.time_zone):
-            text = "is not an IANA time zone: give one such as Europe/Berlin or UTC"
-            object_to("time_zone", text, "time_zone")
+            object_to("time_zone", REMEDY, "time_zone")
         times: dict[str, datetime] = {}
         for field in ("start_time", "end_time"):
             if not asked.HasField(field):

@@ -10,10 +10,10 @@ from datetime import datetime, tzinfo
 from clarion.router.notification_types import Types
 from clarion.router.ports import Neighbours
 from clarion.router.schedules.recurring import Recurring
-from clarion.router.schedules.zones import zone_of
 from clarion.runtime import chunks
 from clarion.runtime.jetstream import Scheduler
 from clarion.runtime.streams import INTAKE, due_subject
+from clarion.runtime.time_zones import zone_of
 
 _AT_ONCE = 100
 """Plans that are written at the same time."""

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from clarion.api.router.v1.notification_pb2 import Notification
 from clarion.router.schedules.recurring import Recurring
-from clarion.runtime.errors import UnavailableError
-from clarion.runtime.queries import named
+from clarion.router.tables import WAIT_SECONDS, table_errors
+from clarion.runtime.queries import queries_of
 
 if TYPE_CHECKING:
     from psycopg_pool import AsyncConnectionPool
 
 Identity = tuple[str, str]
 """Tenant and schedule id."""
-
-_WAIT_SECONDS = 2.0
 
 
 class Kept(NamedTuple):
@@ -68,13 +64,12 @@ class PostgresScheduleTable:
 
     def __init__(self, pool: AsyncConnectionPool[Any]) -> None:
         self._pool = pool
-        text = files("clarion.router") / "sql" / "schedules.sql"
-        self._queries = named(text.read_text(encoding="utf-8"))
+        self._queries = queries_of("clarion.router", "schedules.sql")
 
     async def put(self, schedule: Recurring) -> Kept:
         key = {"tenant": schedule.tenant, "id": schedule.schedule_id}
-        with _errors():
-            async with self._pool.connection(timeout=_WAIT_SECONDS) as connection:
+        with table_errors():
+            async with self._pool.connection(timeout=WAIT_SECONDS) as connection:
                 found = await connection.execute(self._queries["lock_schedule"], key)
                 row = await found.fetchone()
                 before = None if row is None else _schedule(row)
@@ -124,8 +119,8 @@ class PostgresScheduleTable:
         return [_schedule(row) for row in await self._fetch(query, values)]
 
     async def _fetch(self, query: str, values: Mapping[str, Any]) -> list[Any]:
-        with _errors():
-            async with self._pool.connection(timeout=_WAIT_SECONDS) as connection:
+        with table_errors():
+            async with self._pool.connection(timeout=WAIT_SECONDS) as connection:
                 found = await connection.execute(self._queries[query], values)
                 rows: list[Any] = await found.fetchall()
         return rows
@@ -182,17 +177,3 @@ def _schedule(row: Sequence[Any]) -> Recurring:
     return Recurring(
         tenant, schedule_id, revision, Notification.FromString(notification), *rest
     )
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    from psycopg import Error
-
-    try:
-        yield
-    # Also a schema that is not migrated yet: what fires goes on without the table.
-    except Error as error:
-        raise UnavailableError(
-            f"postgres does not answer: {type(error).__name__}",
-            metadata={"dependency": "postgres"},
-        ) from error
