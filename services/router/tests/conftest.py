@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,7 +14,11 @@ from typing import Any
 
 import pytest
 
-from clarion.api.event.v1.notification_event_pb2 import EventChunk, NotificationEvent
+from clarion.api.event.v1.notification_event_pb2 import (
+    EventChunk,
+    EventKind,
+    NotificationEvent,
+)
 from clarion.api.event.v1.work_pb2 import (
     DeliveryChunk,
     DeliveryJob,
@@ -70,6 +75,8 @@ from clarion.runtime import chunks
 from clarion.runtime.caller import Caller
 from clarion.runtime.config import Secret
 from clarion.runtime.credentials import ApiKeys
+from clarion.runtime.delivery import add_channel
+from clarion.runtime.delivery.in_memory import ScriptedProvider
 from clarion.runtime.health import Health
 from clarion.runtime.jetstream import (
     GroupPublisher,
@@ -495,3 +502,65 @@ def start(
 async def router(start: Start) -> AsyncIterator[Running]:
     async with start() as running_service:
         yield running_service
+
+
+@dataclass
+class Push:
+    """The push channel of a mesh, with a provider in this process."""
+
+    running: Running
+    provider: ScriptedProvider
+    services: list[Service]
+
+    async def told(self) -> Counter[str]:
+        """How often each kind of event was told of deliveries, each id once."""
+        found = {
+            event.event_id: EventKind.Name(event.kind).removeprefix("EVENT_KIND_")
+            async for body in self.running._stored("EVENTS", "events.push")
+            for event in EventChunk.FromString(body).events
+            if event.tenant_id == self.running.tenant
+        }
+        return Counter(found.values())
+
+    async def until(self, within: float = 30, **kinds: int) -> Counter[str]:
+        """Waits for at least so many events of these kinds."""
+        found: Counter[str] = Counter()
+        async with asyncio.timeout(within):
+            while any(found[kind] < count for kind, count in kinds.items()):
+                await asyncio.sleep(0.05)
+                found = await self.told()
+        return found
+
+
+StartPush = Callable[..., AbstractAsyncContextManager[Push]]
+
+
+@pytest.fixture
+def start_push(keys_file: Path, nats: Server, valkey: Server) -> StartPush:
+    @asynccontextmanager
+    async def started(
+        running: Running,
+        provider: ScriptedProvider,
+        *,
+        nats_url: str = nats.url,
+        redis_url: str = valkey.url,
+        workers: int = 1,
+        **options: Any,
+    ) -> AsyncIterator[Push]:
+        services = []
+        for _ in range(workers):
+            settings = RuntimeSettings(
+                api_keys_file=keys_file,
+                listen="127.0.0.1:0",
+                nats_url=nats_url,
+                redis_url=redis_url,
+            )
+            service = Service("push", settings)
+            await add_channel(service, "push", [provider], **options)
+            await service.start()
+            services.append(service)
+        yield Push(running, provider, services)
+        for service in services:
+            await service.stop()
+
+    return started

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from clarion.api.event.v1.work_pb2 import DeliveryJob
 from clarion.runtime.delivery.claims import Ask, Claims, ClaimState, Mark
 from clarion.runtime.delivery.in_memory import make_job
-from clarion.runtime.keys import cancelled_key, claim_key, suppressed_key
+from clarion.runtime.keys import cancelled_key, claim_key, latest_key, suppressed_key
 
 pytestmark = pytest.mark.integration
 
@@ -162,3 +162,77 @@ async def test_answers_keep_the_order_of_mixed_tenants_and_long_chunks(
     found = await states(claims, *asks("w1", *jobs))
     for place, state in enumerate(found):
         assert state is (ClaimState.CLAIMED if place % 7 else ClaimState.DONE)
+
+
+def keyed(number: int, at: int, key: str = "order-1", **fields: Any) -> DeliveryJob:
+    job = make_job(collapse_key=key, notification_id=f"n-{number}", **fields)
+    job.accepted_time.FromMicroseconds(at)
+    return job
+
+
+@pytest.mark.parametrize(
+    ("at", "number", "state"),
+    [
+        (1_000, 5, ClaimState.SUPERSEDED),
+        (2_000, 4, ClaimState.SUPERSEDED),
+        (2_000, 5, ClaimState.CLAIMED),
+        (2_000, 6, ClaimState.CLAIMED),
+        (2_001, 1, ClaimState.CLAIMED),
+    ],
+)
+async def test_a_newer_one_with_the_key_supersedes(
+    claims: Claims, redis: Redis, at: int, number: int, state: ClaimState
+) -> None:
+    await redis.set(latest_key("demo", "ada", "order-1"), "2000 n-5")
+    is_itself = number == 5 and at == 2_000
+    job = keyed(number if number != 5 or is_itself else 3, at)
+    assert await states(claims, *asks("w", job)) == [state]
+
+
+async def test_the_latest_itself_is_never_superseded_by_its_own_copy(
+    claims: Claims, redis: Redis
+) -> None:
+    await redis.set(latest_key("demo", "ada", "order-1"), "2000 n-5")
+    job = keyed(5, 1_000)
+    assert await states(claims, *asks("w", job)) == [ClaimState.CLAIMED]
+
+
+async def test_jobs_with_and_without_keys_are_told_apart(
+    claims: Claims, redis: Redis
+) -> None:
+    await redis.set(latest_key("demo", "ada", "a"), "2000 n-9")
+    await redis.set(cancelled_key("demo", "n-7"), "1")
+    jobs = [
+        make_job(),
+        keyed(1, 1_000, "a"),
+        make_job(),
+        keyed(2, 1_000, "b"),
+        keyed(3, 1_000, "a", user_id="bob"),
+        keyed(4, 1_000, "a"),
+        keyed(7, 1_000, "a"),
+        keyed(8, 1_000, "a", tenant_id="other"),
+    ]
+    assert [s.value for s in await states(claims, *asks("w", *jobs))] == list(
+        "CNCCCNXC"
+    )
+
+
+async def test_what_was_sent_before_a_newer_one_came_is_done(
+    claims: Claims, redis: Redis
+) -> None:
+    job = keyed(1, 1_000)
+    await claims.claim(asks("w1", job))
+    await claims.settle([Mark.done(job, "w1", b"sent")])
+    await redis.set(latest_key("demo", "ada", "order-1"), "2000 n-5")
+    assert await states(claims, *asks("w2", job)) == [ClaimState.DONE]
+
+
+async def test_one_that_waits_for_its_retry_is_superseded(
+    claims: Claims, redis: Redis
+) -> None:
+    job = keyed(1, 1_000)
+    await claims.claim(asks("w1", job))
+    await claims.settle([Mark.waiting(job, "w1", 2)])
+    await redis.set(latest_key("demo", "ada", "order-1"), "2000 n-5")
+    job.attempt = 2
+    assert await states(claims, *asks("w2", job)) == [ClaimState.SUPERSEDED]

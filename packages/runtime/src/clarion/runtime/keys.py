@@ -30,6 +30,15 @@ def suppressed_key(tenant: str, channel: str, address: str) -> str:
     return f"suppressed:{{{tenant}}}:{channel}:{digest}"
 
 
+def latest_key(tenant: str, user_id: str, collapse_key: str) -> str:
+    """The latest notification to a person under a collapse key.
+
+    The value is when it was accepted, in microseconds since 1970, a space, and its id.
+    """
+    name = f"{user_id}\x1f{collapse_key}".encode()
+    return f"latest:{{{tenant}}}:{blake2b(name, digest_size=16).hexdigest()}"
+
+
 def idempotency_key(tenant: str, notification_id: str) -> str:
     """The digest of the body that an idempotency key was used with."""
     return f"idempotency:{{{tenant}}}:{notification_id}"

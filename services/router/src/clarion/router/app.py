@@ -18,6 +18,7 @@ from clarion.router.admission import AdmissionLimits
 from clarion.router.breaker import Breaker
 from clarion.router.broadcasting import Broadcasting
 from clarion.router.cancelling import Cancellation, ValkeyCancelMarks
+from clarion.router.collapsing import Collapsing, ValkeyLatest
 from clarion.router.consumers import IntakeHandler
 from clarion.router.explaining import Explanation
 from clarion.router.fan_out import FanOut
@@ -132,7 +133,14 @@ async def build(service: Service, settings: Settings) -> None:
         NOTIFICATION_SERVICE,
     )
 
-    router = Router(neighbours, streams.publisher, clock, streams.scheduler, types)
+    router = Router(
+        neighbours,
+        streams.publisher,
+        clock,
+        streams.scheduler,
+        types,
+        Collapsing(ValkeyLatest(valkey, settings.collapse_window)),
+    )
     topics = GrpcTopics(service.channel("recipients"), settings.neighbour_deadline)
     fan_out = FanOut(router, topics, cancels, streams.publisher)
 

@@ -18,6 +18,7 @@ from clarion.api.event.v1.work_pb2 import IntakeItem
 from clarion.api.ratelimit.v1.rate_limit_service_pb2 import AcquireItem
 from clarion.api.recipients.v1.recipient_service_pb2 import RecipientProfile
 from clarion.router import metrics
+from clarion.router.collapsing import Collapsing, InMemoryLatest
 from clarion.router.deciding import FAILED, Plan, decide
 from clarion.router.deliveries import (
     EncodedJob,
@@ -53,9 +54,11 @@ class Router:
         clock: Clock,
         scheduler: Scheduler,
         types: Types | None = None,
+        collapsing: Collapsing | None = None,
     ) -> None:
         self._neighbours = neighbours
         self._publisher = publisher
+        self._collapsing = collapsing or Collapsing(InMemoryLatest())
         self._clock = clock
         self._scheduler = scheduler
         self._types = types or BuiltInTypes()
@@ -81,6 +84,7 @@ class Router:
             with ExitStack() as spans:
                 trace_parents = [_enter_span(spans, item) for item in run]
                 plans = await self._decide(tenant, run)
+                await self._collapsing.judge(plans)
                 await self._limit(tenant, plans)
                 await self._hand_over(tenant, plans, trace_parents)
 
@@ -142,6 +146,7 @@ class Router:
                 unused.append(permit_for(plan))
         if unused:
             await self._neighbours.release(tenant, unused)
+        await self._collapsing.record(plans)
         # First what waits: it is told as deferred when it is stored.
         await _all(self._schedule(release) for release in releases)
         await self._publish(jobs, events)

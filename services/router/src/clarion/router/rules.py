@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from clarion.api.router.v1.decision_pb2 import RuleOutcome
+from clarion.router.collapsing import COLLAPSE_KEY
 from clarion.router.deciding import (
     DEFERRED,
     EXPIRED,
@@ -43,6 +44,7 @@ _OF_REASON = {
     "category_channel_disabled": "category_channel_preference",
     QUIET_HOURS: "quiet_hours",
     "no_address": "address",
+    COLLAPSE_KEY: COLLAPSE_KEY,
 }
 Describe = Callable[[Plan, ChannelPlan], str]
 
@@ -64,6 +66,8 @@ def rules_of(plan: Plan) -> Iterator[RuleOutcome]:
         yield _told(_CRITICAL, "", PASS, detail)
     for channel, stop in zip(plan.channels, stopped, strict=True):
         yield from _of_channel(plan, channel, stop)
+    if COLLAPSE_KEY in stopped:
+        yield _told(COLLAPSE_KEY, "", SKIP, "a later notification has the same key")
     yield from _limit(plan, stopped)
     for channel, stop in zip(plan.channels, stopped, strict=True):
         if stop == _TEMPLATE:

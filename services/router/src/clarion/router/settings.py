@@ -26,6 +26,9 @@ class Settings:
     """How long a cancel is looked at by the channels; longer than any retry lasts and
     than a notification waits for a weekly limit: it may be deferred while it is
     cancelled."""
+    collapse_window: timedelta = timedelta(days=10)
+    """How long a notification takes the place of older ones with its collapse key;
+    longer than what is cancelled may still wait."""
     route_concurrency: int = 2
     """How many batches of each lane are routed at a time."""
     route_messages: int = 64

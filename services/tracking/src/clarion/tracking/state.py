@@ -108,6 +108,7 @@ OUTCOME_STEPS: Mapping[str, tuple[int, Status, int]] = {
     "skipped": (_CLOSED, Status.SKIPPED, 0),
     "rate_limited": (_CLOSED, Status.RATE_LIMITED, 0),
     "suppressed": (_CLOSED, Status.SUPPRESSED, 0),
+    "superseded": (_CLOSED, Status.SUPERSEDED, 0),
     "expired": (_CLOSED, Status.EXPIRED, 0),
     "failed": (_CLOSED, Status.FAILED, 0),
 }

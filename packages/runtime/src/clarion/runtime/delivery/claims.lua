@@ -1,9 +1,11 @@
 -- Claims the jobs of one tenant in one go; one letter of the answer for each.
 --
--- KEYS  of job i: [3i-2] claim, [3i-1] cancelled, [3i] suppressed
+-- KEYS  of job i of n: [3i-2] claim, [3i-1] cancelled, [3i] suppressed; after those of
+--       all jobs, of each job that has a collapse key, the latest under it
 -- ARGV  [1] lease in ms, [2] time to live of the keys in ms, and of all jobs, as every
 --       argument costs the client: [3] the owners and [4] the attempts with a space
 --       between them, [5] a "1" for each that has expired and a "0" for the others
+--       [6] only with collapse keys: "<i> <accepted, us> <notification> " of each job
 -- Value of a claim:
 --       L<owner> <attempt> <end of the lease, ms>    is being sent
 --       W<attempt>                                   waits for that attempt
@@ -12,6 +14,7 @@
 --       C claimed            T claimed, the lease of another had run out
 --       D over (outcome)     L leased by another (ms left)    W waits for a later attempt
 --       X cancelled          S suppressed                     E expired
+--       N superseded by a newer one with its collapse key
 --
 -- Running it twice for the same owner gives the same answer, but for T and C.
 local now = redis.call('TIME')
@@ -19,7 +22,22 @@ now = now[1] * 1000 + math.floor(now[2] / 1000)
 local letters, details = {}, {}
 local lease, ttl = tonumber(ARGV[1]), ARGV[2]
 local owners, attempts = string.gmatch(ARGV[3], '%S+'), string.gmatch(ARGV[4], '%S+')
-for i = 1, #KEYS / 3 do
+local count = #ARGV[5]
+local newer
+if ARGV[6] then
+  newer = {}
+  local place = 3 * count
+  for i, at, id in string.gmatch(ARGV[6], '(%d+) (%d+) (%S+)') do
+    place = place + 1
+    local latest = redis.call('GET', KEYS[place])
+    if latest then
+      local last, other = string.match(latest, '^(%d+) (%S+)$')
+      at, last = tonumber(at), tonumber(last)
+      newer[tonumber(i)] = other ~= id and (last > at or last == at and other > id)
+    end
+  end
+end
+for i = 1, count do
   local key = KEYS[3 * i - 2]
   local owner, attempt = owners(), attempts()
   local held = redis.call('GET', key)
@@ -52,6 +70,8 @@ for i = 1, #KEYS / 3 do
       letter = 'X'
     elseif stopped[2] then
       letter = 'S'
+    elseif newer and newer[i] then
+      letter = 'N'
     elseif string.byte(ARGV[5], i) == 49 then
       letter = 'E'
     else

@@ -16,7 +16,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clarion.api.event.v1.work_pb2 import DeliveryJob
-from clarion.runtime.keys import cancelled_key, claim_key, suppressed_key
+from clarion.runtime.keys import cancelled_key, claim_key, latest_key, suppressed_key
 from clarion.runtime.valkey import redis_errors
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ class ClaimState(Enum):
     """A later attempt of the delivery is scheduled already: this job is a copy."""
     CANCELLED = "X"
     SUPPRESSED = "S"
+    SUPERSEDED = "N"
+    """A later notification with the same collapse key takes its place."""
     EXPIRED = "E"
 
 
@@ -116,21 +118,30 @@ class Claims:
         for places in _by_tenant([ask.job.tenant_id for ask in asks]):
             keys: list[str] = []
             theirs = [asks[place] for place in places]
-            for ask in theirs:
+            keyed: list[tuple[int, DeliveryJob]] = []
+            for number, ask in enumerate(theirs, 1):
                 job = ask.job
+                if job.collapse_key:
+                    keyed.append((number, job))
                 tenant = job.tenant_id
                 keys += (
                     claim_key(tenant, job.delivery_id),
                     cancelled_key(tenant, job.notification_id),
                     suppressed_key(tenant, job.channel, job.target.address),
                 )
-            args = (
+            args: tuple[object, ...] = (
                 self._lease,
                 self._ttl,
                 " ".join([ask.owner for ask in theirs]),
                 " ".join([str(ask.job.attempt or 1) for ask in theirs]),
                 "".join(["1" if ask.is_expired else "0" for ask in theirs]),
             )
+            if keyed:
+                keys += [
+                    latest_key(job.tenant_id, job.user_id, job.collapse_key)
+                    for _, job in keyed
+                ]
+                args = (*args, " ".join([_place_in_time(*one) for one in keyed]))
             letters, details = await self._claim(keys, args)
             if letters == b"C" * len(places):
                 continue
@@ -181,6 +192,11 @@ class _Script:
                 return await command("EVALSHA", self._sha, len(keys), *keys, *args)
             except NoScriptError:
                 return await command("EVAL", self._text, len(keys), *keys, *args)
+
+
+def _place_in_time(number: int, job: DeliveryJob) -> str:
+    accepted = job.accepted_time.ToMicroseconds()
+    return f"{number} {accepted} {job.notification_id}"
 
 
 def _claim_of(letter: str, details: Any) -> Claim:

@@ -29,6 +29,7 @@ _SEPARATOR = b"\x1f"
 _ENDED = {
     ClaimState.CANCELLED: (pb.EVENT_KIND_CANCELLED, "cancelled"),
     ClaimState.SUPPRESSED: (pb.EVENT_KIND_SUPPRESSED, "suppressed"),
+    ClaimState.SUPERSEDED: (pb.EVENT_KIND_SUPERSEDED, "superseded"),
     ClaimState.EXPIRED: (pb.EVENT_KIND_EXPIRED, "expired"),
 }
 _KINDS = {

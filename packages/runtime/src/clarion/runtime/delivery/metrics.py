@@ -34,9 +34,10 @@ _BY_OUTCOME = {
 _UNSENT = {
     ClaimState.DONE: "folded",
     ClaimState.LEASED: "leased",
-    ClaimState.WAITING: "superseded",
+    ClaimState.WAITING: "waiting",
     ClaimState.CANCELLED: "cancelled",
     ClaimState.SUPPRESSED: "suppressed",
+    ClaimState.SUPERSEDED: "superseded",
     ClaimState.EXPIRED: "expired",
 }
 

@@ -83,7 +83,7 @@ class ChannelDecision(_message.Message):
     channel: _builtins.str
     """The channel."""
     outcome: _builtins.str
-    """planned, skipped, rate_limited, suppressed, deferred, expired, digested or failed."""
+    """planned, skipped, rate_limited, suppressed, superseded, deferred, expired, digested or failed."""
     reason: _builtins.str
     """Why, when it is not planned, for example "channel_disabled", "no_address", "quiet_hours"."""
     template_id: _builtins.str
