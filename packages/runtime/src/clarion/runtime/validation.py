@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.message import Message
 
 from clarion.runtime.errors import FieldViolation, InvalidArgumentError
+from clarion.runtime.plain_rules import keeps_rules
 
 if TYPE_CHECKING:
     from protovalidate import Validator, Violation
@@ -38,6 +39,8 @@ def violations(message: Message, prefix: str = "") -> list[FieldViolation]:
     ``prefix`` is put before every path, as ``notifications[3]`` for an item of a batch
     that is checked by itself.
     """
+    if keeps_rules(message):
+        return []
     return [
         FieldViolation(
             _path(violation, message.DESCRIPTOR, prefix),

@@ -6,6 +6,7 @@ Pure. The rules of the contract itself are checked before.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,6 +20,12 @@ from clarion.runtime.errors import FieldViolation
 MOST_LEVELS = 16
 """How deep ``data`` may be nested. Decoders give up at 100 messages inside each other;
 a level costs three, and a notification travels inside of chunks and events."""
+
+# What the encoding of data shows without looking at each value (google.protobuf.Value).
+_STRUCT_TAG = b"\x2a"
+_LIST_TAG = b"\x32"
+_INFINITE = re.compile(rb"\x11.{6}[\xf0-\xff][\x7f\xff]", re.DOTALL)
+"""A number_value with the exponent of infinity and NaN, or bytes that look like one."""
 
 _FIRST_SECOND = -62_135_596_800  # 0001-01-01, the range of google.protobuf.Timestamp
 _LAST_SECOND = 253_402_300_799  # 9999-12-31
@@ -132,6 +139,9 @@ def _judge_times(
 
 
 def _judge_data(data: Struct, object_to: Object) -> None:
+    encoded = data.SerializeToString()
+    if _is_shallow(encoded) and _INFINITE.search(encoded) is None:
+        return
     level: list[Value] = list(data.fields.values())
     for _ in range(MOST_LEVELS):
         deeper: list[Value] = []
@@ -151,6 +161,14 @@ def _judge_data(data: Struct, object_to: Object) -> None:
             return
         level = deeper
     object_to("data", f"is nested more than {MOST_LEVELS} levels deep", "data.depth")
+
+
+def _is_shallow(encoded: bytes) -> bool:
+    """Whether data surely has few levels: each takes a tag of an object or list.
+
+    Texts have these bytes as well, so it may say no without reason.
+    """
+    return encoded.count(_STRUCT_TAG) + encoded.count(_LIST_TAG) < MOST_LEVELS
 
 
 def _inside(value: Value) -> Sequence[Value]:
