@@ -124,3 +124,31 @@ async def test_wrong_wiring_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match="channel"):
         await add_channel(service, channel, providers)
+
+
+async def test_a_dry_run_sends_nothing_and_settles_all_as_sent(
+    mesh: Any,
+    nats_url: str,
+    valkey_url: str,
+    keys_file: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings = RuntimeSettings(
+        api_keys_file=keys_file,
+        listen="127.0.0.1:0",
+        nats_url=nats_url,
+        redis_url=valkey_url,
+        dry_run=True,
+    )
+    service = Service("push", settings)
+    provider = ScriptedProvider("fcm")
+    await add_channel(service, "push", [provider])
+    assert "DRY RUN" in caplog.text
+    await service.start()
+    await publish(mesh, "high", make_job())
+    await publish(mesh, "low", make_job(priority="low"))
+    await mesh.until("SENT", "SENT")
+    await service.stop()
+    assert (len(provider.sent), provider.is_closed) == (0, True)
+    ended = [r for r in caplog.records if r.getMessage() == "dry run ended"]
+    assert [r.__dict__["taken"] for r in ended] == [2]

@@ -39,6 +39,8 @@ class RuntimeSettings:
     """How long work under way may take to finish when the service stops."""
     migrate_on_start: bool = False
     """Whether the service's SQL migrations are applied before it is built."""
+    dry_run: bool = False
+    """Whether channels send nothing: every delivery counts as sent by ``sink``."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     def __post_init__(self) -> None:

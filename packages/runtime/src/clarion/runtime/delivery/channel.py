@@ -18,6 +18,7 @@ from clarion.runtime.delivery.follow_ups import FollowUps
 from clarion.runtime.delivery.lanes import DEFAULT_LANES, LaneLimits
 from clarion.runtime.delivery.provider import Choose, OnFailed, Provider
 from clarion.runtime.delivery.recorder import Recorder
+from clarion.runtime.delivery.sink import SinkProvider
 from clarion.runtime.delivery.worker import DeliveryWorker
 from clarion.runtime.jetstream.consumer import Consumer
 from clarion.runtime.jetstream.group_publisher import GroupPublisher
@@ -47,7 +48,8 @@ async def add_channel(
     claims, the retries and dead letters (``policy``), the events and ChannelService.
     ``providers`` has the preferred one first; without ``choose`` that one sends all.
     ``on_failed`` is told about FAILED outcomes (see OnFailed). The providers are
-    closed with the service and their ``check`` is part of its readiness.
+    closed with the service and their ``check`` is part of its readiness. In a dry run
+    (``CLARION_DRY_RUN``) they send nothing: a sink takes their place.
 
     Connects to JetStream and Valkey; raises ConfigError where their URL is not set.
     """
@@ -55,6 +57,10 @@ async def add_channel(
         raise ValueError(f"no channel {channel!r}: one of {', '.join(table.CHANNELS)}")
     if not providers:
         raise ValueError("a channel needs a provider")
+    if service.settings.dry_run:
+        for provider in providers:
+            service.on_close(provider.close)
+        providers, choose = [SinkProvider(channel)], None
     clock = clock or SystemClock()
     policy = policy or RetryPolicy()
     streams = await service.connect_streams()
