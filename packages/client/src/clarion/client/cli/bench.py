@@ -4,45 +4,88 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import click
 
 from clarion.client.cli.options import plain_errors
 
 
-@click.command(name="bench")
-@click.argument("name", type=click.Choice(["wire"]), default="wire")
-@click.option(
-    "--count",
-    "-n",
-    type=click.IntRange(min=10, max=1_000_000),
-    default=5000,
-    show_default=True,
-    help="How many notifications to send.",
-)
-@click.option("--json", "as_json", is_flag=True, help="One line of JSON at the end.")
-def command(name: str, count: int, as_json: bool) -> None:
-    """Measure the mesh in a stack of its own, with the sandbox as every provider.
+class _Benches(click.Group):
+    """A command for each benchmark of the registry; imports the one that is called."""
 
-    wire: 70 % push, 20 % email, 10 % sms and in-app over the real protocols, at most
-    400 notifications under way; throughput, latency, and CPU a notification by process.
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        from clarion.client.bench.registry import BENCHES
+
+        return list(BENCHES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        from clarion.client.bench.registry import BENCHES, load
+
+        if cmd_name not in BENCHES:
+            return None
+        with plain_errors():
+            bench = load(cmd_name)
+
+        def call(as_json: bool, **options: Any) -> None:
+            values = _run(cmd_name, options, as_json=as_json)
+            if as_json:
+                click.echo(json.dumps(values))
+
+        return click.Command(
+            cmd_name,
+            callback=call,
+            params=[_JSON, *bench.options],
+            help=bench.run.__doc__,
+        )
+
+    def format_commands(
+        self, ctx: click.Context, formatter: click.HelpFormatter
+    ) -> None:
+        from clarion.client.bench.registry import BENCHES
+
+        with formatter.section("Benchmarks"):
+            formatter.write_dl(list(BENCHES.items()))
+
+
+_JSON = click.Option(
+    ["--json", "as_json"], is_flag=True, help="One line of JSON at the end."
+)
+
+
+@click.command(name="bench", cls=_Benches, invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON at the end.")
+@click.pass_context
+def command(ctx: click.Context, as_json: bool) -> None:
+    """Measure the mesh in a stack of its own; without a name, all benchmarks in turn.
 
     \b
     Examples:
       clarion bench
-      clarion bench wire --count 20000 --json
+      clarion bench throughput --seconds 20 --json
+      clarion bench throughput --profile router --profile tracking
     """
-    with plain_errors():
-        from clarion.client.bench.wire import wire
-
-        result = asyncio.run(wire(count))
-    if as_json:
-        click.echo(json.dumps(result.as_json()))
+    if ctx.invoked_subcommand is not None:
         return
-    latency = result.accept_to_provider_ms
-    click.echo(f"{result.per_second:,.0f} notifications a second")
-    click.echo(f"accept to provider: p50 {latency['p50']} ms, p99 {latency['p99']} ms")
-    click.echo(f"lost {result.lost}, duplicated {result.duplicated}")
-    click.echo(f"CPU a notification: {result.cpu_us_per_notification:,.0f} us")
-    for process, micros in result.by_process.items():
-        click.echo(f"  {process:12} {micros:8,.0f}")
+    from clarion.client.bench.registry import BENCHES, load
+
+    found = {}
+    for name in BENCHES:
+        with plain_errors():
+            options = load(name).options
+        defaults = {str(one.name): one.get_default(ctx) for one in options}
+        click.echo(f"== {name}")
+        found[name] = _run(name, defaults, as_json=as_json)
+    if as_json:
+        click.echo(json.dumps(found))
+
+
+def _run(name: str, options: dict[str, Any], *, as_json: bool) -> dict[str, object]:
+    from clarion.client.bench.registry import load
+
+    with plain_errors():
+        report = asyncio.run(load(name).run(**options))
+    if not as_json:
+        for line in report.lines:
+            click.echo(line)
+    return report.values

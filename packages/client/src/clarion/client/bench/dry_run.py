@@ -1,0 +1,167 @@
+"""A stack of its own whose channels deliver into sinks, ready to be loaded."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+
+from clarion.client.bench.offering import Gate, Offering
+from clarion.client.bench.people import load_people
+from clarion.client.bench.processes import cpu_seconds, spent
+from clarion.client.bench.queues import Queues
+from clarion.client.bench.tally import Tally, Tracked, taken_by_sinks
+from clarion.client.bench.traffic import Traffic, template
+from clarion.client.client import Client
+from clarion.client.embedded import Stack
+from clarion.client.embedded.credentials import DEMO_TENANT
+
+_CHANNEL_SERVICES = ("push", "email", "sms", "inapp")
+_PATIENCE = 30.0
+"""Seconds without any progress after which the rest counts as lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """One stretch of load, from the first send until all was stored."""
+
+    accepted: int
+    deliveries: int
+    seconds: float
+    cpu: dict[str, float]
+    """Seconds by process."""
+
+    @property
+    def per_second(self) -> float:
+        """Notifications."""
+        return round(self.accepted / max(self.seconds, 1e-9), 1)
+
+    def cpu_us(self) -> float:
+        """CPU microseconds a notification, of all processes together."""
+        return round(sum(self.cpu.values()) * 1e6 / max(self.accepted, 1), 1)
+
+    def by_process(self) -> dict[str, float]:
+        """CPU microseconds a notification, by process."""
+        return {
+            name: round(seconds * 1e6 / max(self.accepted, 1), 1)
+            for name, seconds in self.cpu.items()
+        }
+
+
+class DryRun:
+    """``async with DryRun(users) as run``: started, with people and a template."""
+
+    def __init__(
+        self,
+        users: int,
+        *,
+        settings: Mapping[str, str] | None = None,
+        tenant: str = DEMO_TENANT,
+    ) -> None:
+        self.users = users
+        self.stack: Stack
+        self.queues: Queues
+        self.tracked: Tracked
+        self._settings = {"CLARION_DRY_RUN": "true", **(settings or {})}
+        self._tenant = tenant
+        self._folder: Path
+        self._around = AsyncExitStack()
+        self._inside = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        enter = self._inside.enter_async_context
+        folder = self._around.enter_context(tempfile.TemporaryDirectory())
+        self._folder = Path(folder) / "stack"
+        try:
+            self.stack = await enter(Stack(self._folder, settings=self._settings))
+            http = await enter(aiohttp.ClientSession())
+            self.queues = Queues(self.stack.urls["nats_monitor"], http)
+            url = self.stack.urls["postgres"]
+            self.tracked = await Tracked.connect(url)
+            self._inside.push_async_callback(self.tracked.close)
+            await asyncio.to_thread(load_people, url, self.users, self._tenant)
+            key = self.stack.demo_key
+            async with Client(self.stack.urls["grpc"], key) as client:
+                await client.put_template(template())
+        except BaseException:
+            await self._inside.aclose()
+            await self._around.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._inside.aclose()
+        await self._around.aclose()
+
+    def gate(self, window: int) -> Gate:
+        """A gate on the queues of this stack."""
+        return Gate(self.queues, window)
+
+    def offering(self, gate: Gate | None, traffic: Traffic, calls: int) -> Offering:
+        """A load generator towards the edge of this stack."""
+        stack = self.stack
+        return Offering(stack.urls["grpc"], stack.demo_key, traffic, gate, calls=calls)
+
+    async def settle(self, offering: Offering) -> Tally:
+        """Waits until tracking has everything, or nothing comes any more."""
+        last, since = (-1, -1), time.monotonic()
+        while True:
+            depth = await self.queues.depth()
+            stored = await self.tracked.attempts()
+            if depth.is_empty:
+                tally = await self.tracked.count()
+                if tally.ended >= offering.deliveries:
+                    return tally
+            here = (stored, depth.work_messages + depth.event_messages)
+            if here != last:
+                last, since = here, time.monotonic()
+            elif time.monotonic() - since > _PATIENCE:
+                return await self.tracked.count()
+            await asyncio.sleep(0.1)
+
+    async def stop(self) -> Counter[str]:
+        """Stops the stack; what its sinks counted."""
+        await self._inside.aclose()
+        return taken_by_sinks(self._folder / "logs", _CHANNEL_SERVICES)
+
+
+class Stopwatch:
+    """Time and CPU of a stack from ``start`` to ``stop``."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._cpu = cpu_seconds(stack)
+        self.started = time.time()
+        self._monotonic = time.monotonic()
+
+    def stop(self, offering: Offering) -> Spent:
+        """What was used since it was made."""
+        seconds = time.monotonic() - self._monotonic
+        used = spent(self._cpu, cpu_seconds(self._stack))
+        return Spent(offering.accepted, offering.deliveries, seconds, used)
+
+
+async def watched(gate: Gate, offering: Offering, seconds: float) -> None:
+    """Offers for so long while the gate is watched."""
+    end = time.monotonic() + seconds
+    watching = asyncio.create_task(gate.watch())
+    try:
+        await offering.until(lambda: time.monotonic() >= end)
+    finally:
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
