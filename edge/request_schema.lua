@@ -31,6 +31,9 @@ routes={
   {verb="POST", pattern="^/api/v1/notifications/bulk$", bound={}, query={}, message="clarion.api.router.v1.BatchSendNotificationsRequest", is_whole=true},
   {verb="POST", pattern="^/api/v1/topics/[^/]+/notifications$", bound={["topic"]=true}, query={}, message="clarion.api.router.v1.Notification", is_whole=false},
   {verb="POST", pattern="^/api/v1/notifications/[^/]+:cancel$", bound={["notification_id"]=true}, query={}, message="clarion.api.router.v1.CancelNotificationRequest", is_whole=true},
+  {verb="POST", pattern="^/api/v1/notifications:cancel$", bound={}, query={}, message="clarion.api.router.v1.CancelNotificationRequest", is_whole=true},
+  {verb="POST", pattern="^/api/v1/notifications/[^/]+:reschedule$", bound={["notification_id"]=true}, query={}, message="clarion.api.router.v1.RescheduleNotificationRequest", is_whole=true},
+  {verb="POST", pattern="^/api/v1/notifications:reschedule$", bound={}, query={}, message="clarion.api.router.v1.RescheduleNotificationRequest", is_whole=true},
   {verb="POST", pattern="^/api/v1/notifications:explain$", bound={}, query={}, message="clarion.api.router.v1.Notification", is_whole=false},
   {verb="PUT", pattern="^/api/v1/types/[^/]+$", bound={["type"]=true}, query={}, message="clarion.api.router.v1.NotificationType", is_whole=false},
   {verb="GET", pattern="^/api/v1/types/[^/]+$", bound={["type"]=true}, query={}},
@@ -173,6 +176,8 @@ types={
   ["clarion.api.router.v1.CancelNotificationRequest"]={
     ["notification_id"]="string",
     ["notificationId"]="string",
+    ["idempotency_key"]="string",
+    ["idempotencyKey"]="string",
   },
   ["clarion.api.router.v1.Notification"]={
     ["user_id"]="string",
@@ -224,6 +229,14 @@ types={
     ["channelTemplates"]={map="string"},
     ["ordered"]="boolean",
     ["priority"]="string",
+  },
+  ["clarion.api.router.v1.RescheduleNotificationRequest"]={
+    ["notification_id"]="string",
+    ["notificationId"]="string",
+    ["idempotency_key"]="string",
+    ["idempotencyKey"]="string",
+    ["scheduled_at"]="timestamp",
+    ["scheduledAt"]="timestamp",
   },
   ["clarion.api.router.v1.Schedule"]={
     ["schedule_id"]="string",

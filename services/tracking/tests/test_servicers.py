@@ -110,6 +110,20 @@ async def test_a_scheduled_notification_says_when_it_is_due(tracking, writer, ma
     assert record.request.title == "Later"
 
 
+async def test_a_rescheduled_notification_is_due_when_it_was_told_last(
+    tracking, writer, make
+):
+    n = make.id()
+    events = []
+    for at, days in ((0, 3), (1, 1)):
+        event = make.event("scheduled", n, at=at, part=str(at))
+        event.postponed.due_time.FromDatetime(make.START + timedelta(days=days))
+        events.append(event)
+    await writer.write(make.batch(*events))
+    record = (await tracking.GetNotification(get(n))).notification
+    assert record.due_time.ToDatetime(UTC) == make.START + timedelta(days=1)
+
+
 async def test_another_tenant_does_not_find_it(server, writer, make):
     n = make.id()
     await writer.write(make.batch(make.decided(n, {"push": [make.delivery(n)]})))

@@ -6,7 +6,7 @@ import asyncio
 import random
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -33,6 +33,8 @@ from clarion.api.router.v1.notification_service_pb2 import (
     BroadcastNotificationResponse,
     CancelNotificationRequest,
     CancelNotificationResponse,
+    RescheduleNotificationRequest,
+    RescheduleNotificationResponse,
     SendNotificationRequest,
     SendNotificationResponse,
 )
@@ -181,11 +183,33 @@ class Client:
         )
         return response.added
 
-    async def cancel(self, notification_id: str) -> CancelNotificationResponse:
-        """Stops what has not been sent yet."""
-        request = CancelNotificationRequest(notification_id=notification_id)
+    async def cancel(
+        self, notification_id: str = "", *, idempotency_key: str = ""
+    ) -> CancelNotificationResponse:
+        """Stops what has not been sent yet, named by its id or by its key."""
+        request = CancelNotificationRequest(
+            notification_id=notification_id, idempotency_key=idempotency_key
+        )
         return await self._patiently(
             lambda: self._notifications.CancelNotification(
+                request, metadata=self._metadata, timeout=self._deadline
+            )
+        )
+
+    async def reschedule(
+        self, at: datetime, notification_id: str = "", *, idempotency_key: str = ""
+    ) -> RescheduleNotificationResponse:
+        """Gives what is still scheduled, named by its id or its key, another time.
+
+        ``at`` is aware; in the past it means now. Raises ApiError with the reason
+        PRECONDITION_FAILED or NOT_FOUND where it is not scheduled any more.
+        """
+        request = RescheduleNotificationRequest(
+            notification_id=notification_id, idempotency_key=idempotency_key
+        )
+        request.scheduled_at.FromDatetime(at)
+        return await self._patiently(
+            lambda: self._notifications.RescheduleNotification(
                 request, metadata=self._metadata, timeout=self._deadline
             )
         )

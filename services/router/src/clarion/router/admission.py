@@ -89,7 +89,7 @@ def objections(
         )
     if notification.HasField("data"):
         _judge_data(notification.data, object_to)
-    _judge_times(notification, limits.max_schedule, now, object_to)
+    judge_times(notification, limits.max_schedule, now, object_to)
     return found
 
 
@@ -98,9 +98,10 @@ def seconds(instant: Timestamp) -> float:
     return instant.seconds + instant.nanos / 1e9
 
 
-def _judge_times(
+def judge_times(
     notification: Notification, most: timedelta, now: datetime, object_to: Object
 ) -> None:
+    """Objects to instants that cannot be, are too far ahead or in the wrong order."""
     has_schedule = notification.HasField("scheduled_at")
     has_expiry = notification.HasField("expires_at")
     if not (has_schedule or has_expiry):

@@ -27,6 +27,7 @@ from clarion.router.registry.live import LiveTypes, TypeHints
 from clarion.router.registry.registering import Registry
 from clarion.router.registry.servicer import NotificationTypeServicer
 from clarion.router.registry.table import PostgresTypeTable
+from clarion.router.rescheduling import Rescheduling
 from clarion.router.routing import Router
 from clarion.router.schedules.firing import Firing
 from clarion.router.schedules.keeping import Schedules
@@ -41,7 +42,11 @@ from clarion.router.topics import GrpcTopics
 from clarion.router.valkey_keys import ValkeyIdempotencyKeys
 from clarion.runtime import chunks
 from clarion.runtime.clock import SystemClock
-from clarion.runtime.jetstream import Consumer, GroupPublisher
+from clarion.runtime.jetstream import (
+    Consumer,
+    GroupPublisher,
+    JetStreamRescheduler,
+)
 from clarion.runtime.postgres import open_pool
 from clarion.runtime.service import Service
 from clarion.runtime.streams import (
@@ -80,15 +85,16 @@ async def build(service: Service, settings: Settings) -> None:
         return publisher
 
     events = group_publisher(events_subject("router"))
+    keys = ValkeyIdempotencyKeys(
+        valkey,
+        settings.idempotency_window,
+        Breaker("valkey", settings.idempotency_patience, VALKEY_PAUSE, clock),
+    )
     store = Store(
         lanes={lane: group_publisher(work_subject(INTAKE, lane)) for lane in LANES},
         events=events,
         scheduler=streams.scheduler,
-        keys=ValkeyIdempotencyKeys(
-            valkey,
-            settings.idempotency_window,
-            Breaker("valkey", settings.idempotency_patience, VALKEY_PAUSE, clock),
-        ),
+        keys=keys,
     )
     limits = AdmissionLimits(
         settings.channel_names(),
@@ -129,6 +135,9 @@ async def build(service: Service, settings: Settings) -> None:
             cancellation,
             Broadcasting(store, limits, clock),
             Explanation(neighbours, limits, clock, types),
+            Rescheduling(
+                JetStreamRescheduler(streams), cancels, keys, events, limits, clock
+            ),
         ),
         NOTIFICATION_SERVICE,
     )

@@ -113,6 +113,11 @@ class InMemoryIdempotencyKeys:
             if self._found.get(key) == _Found(body.digest):
                 del self._found[key]
 
+    async def is_known(self, tenant: str, notification_id: str) -> bool:
+        """See ``rescheduling.KnownKeys``."""
+        self._fail()
+        return idempotency_key(tenant, notification_id) in self._found
+
     def _fail(self) -> None:
         if self.error is not None:
             raise self.error

@@ -14,6 +14,8 @@ from clarion.api.router.v1.notification_service_pb2 import (
     CancelNotificationResponse,
     ExplainNotificationRequest,
     ExplainNotificationResponse,
+    RescheduleNotificationRequest,
+    RescheduleNotificationResponse,
     SendNotificationRequest,
     SendNotificationResponse,
 )
@@ -24,8 +26,10 @@ from clarion.router.accepting import Acceptance
 from clarion.router.broadcasting import Broadcasting
 from clarion.router.cancelling import Cancellation
 from clarion.router.explaining import Explanation
+from clarion.router.rescheduling import Named, Rescheduling
 from clarion.router.storing import Accepted
 from clarion.runtime.caller import current_caller
+from clarion.runtime.ids import notification_id_for_key
 from clarion.runtime.status import message_of
 
 
@@ -38,11 +42,13 @@ class NotificationServicer(NotificationServiceServicer):
         cancellation: Cancellation,
         broadcasting: Broadcasting,
         explanation: Explanation,
+        rescheduling: Rescheduling,
     ) -> None:
         self._acceptance = acceptance
         self._cancellation = cancellation
         self._broadcasting = broadcasting
         self._explanation = explanation
+        self._rescheduling = rescheduling
 
     async def SendNotification(
         self,
@@ -109,10 +115,34 @@ class NotificationServicer(NotificationServiceServicer):
         ],
     ) -> CancelNotificationResponse:
         tenant = current_caller().tenant
-        status = await self._cancellation.cancel(tenant, request.notification_id)
+        notification_id = _named(request, tenant).notification_id
+        status = await self._cancellation.cancel(tenant, notification_id)
         return CancelNotificationResponse(
-            notification_id=request.notification_id, status=status
+            notification_id=notification_id, status=status
         )
+
+    async def RescheduleNotification(
+        self,
+        request: RescheduleNotificationRequest,
+        context: grpc.aio.ServicerContext[
+            RescheduleNotificationRequest, RescheduleNotificationResponse
+        ],
+    ) -> RescheduleNotificationResponse:
+        tenant = current_caller().tenant
+        named = _named(request, tenant)
+        status = await self._rescheduling.reschedule(
+            tenant, named, request.scheduled_at
+        )
+        return RescheduleNotificationResponse(
+            notification_id=named.notification_id, status=status
+        )
+
+
+def _named(
+    request: CancelNotificationRequest | RescheduleNotificationRequest, tenant: str
+) -> Named:
+    key = request.idempotency_key
+    return Named(request.notification_id or notification_id_for_key(tenant, key), key)
 
 
 def _response(accepted: Accepted) -> SendNotificationResponse:

@@ -58,6 +58,7 @@ class ValkeyIdempotencyKeys:
     """Implements IdempotencyKeys; raises UnavailableError soon without Valkey."""
 
     def __init__(self, valkey: Redis, window: timedelta, breaker: Breaker) -> None:
+        self._valkey: Any = valkey
         self._reserve: Any = valkey.register_script(_RESERVE)
         self._confirm: Any = valkey.register_script(_CONFIRM)
         self._forget: Any = valkey.register_script(_FORGET)
@@ -73,6 +74,16 @@ class ValkeyIdempotencyKeys:
 
     async def forget(self, bodies: Sequence[KeyedBody]) -> None:
         await self._run(self._forget, bodies, RESERVED_FOR)
+
+    async def is_known(self, tenant: str, notification_id: str) -> bool:
+        """See ``rescheduling.KnownKeys``."""
+        key = idempotency_key(tenant, notification_id)
+
+        async def call() -> bool:
+            with redis_errors():
+                return bool(await self._valkey.exists(key))
+
+        return await self._breaker.call(call)
 
     async def _run(
         self, script: Any, bodies: Sequence[KeyedBody], lasting: timedelta

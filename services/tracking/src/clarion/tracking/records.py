@@ -23,6 +23,7 @@ from clarion.tracking.repository import (
 _WAITING = ("scheduled", "deferred")
 _KIND_PREFIX = "EVENT_KIND_"
 _DECIDED = event_pb2.EVENT_KIND_DECIDED
+_SCHEDULED = event_pb2.EVENT_KIND_SCHEDULED
 _POSTPONING = (event_pb2.EVENT_KIND_SCHEDULED, event_pb2.EVENT_KIND_DEFERRED)
 
 
@@ -98,6 +99,11 @@ def add_events(
             postponed = event_pb2.Postponed.FromString(event.detail)
             if postponed.HasField("notification"):
                 record.request.CopyFrom(postponed.notification)
+        if event.kind == _SCHEDULED and record.status == "scheduled":
+            # The last one stands: the row has the latest time of all.
+            postponed = event_pb2.Postponed.FromString(event.detail)
+            record.due_time.CopyFrom(postponed.due_time)
+            record.request.CopyFrom(postponed.notification)
 
 
 def _entry(event: EventRow) -> tracking_pb2.TimelineEntry:

@@ -18,6 +18,7 @@ from clarion.runtime.jetstream.dead_letters import (
 from clarion.runtime.jetstream.declaration import declare_streams
 from clarion.runtime.jetstream.errors import (
     PoisonError,
+    ScheduleGoneError,
     StreamApiError,
     StreamFullError,
 )
@@ -31,6 +32,12 @@ from clarion.runtime.jetstream.in_memory import (
 from clarion.runtime.jetstream.inbound import Inbound
 from clarion.runtime.jetstream.ports import ConsumerObserver, Publisher, Scheduler
 from clarion.runtime.jetstream.publisher import JetStreamPublisher, PublishAck
+from clarion.runtime.jetstream.rescheduler import (
+    InMemoryRescheduler,
+    JetStreamRescheduler,
+    Rescheduler,
+    Waiting,
+)
 from clarion.runtime.jetstream.scheduler import JetStreamScheduler
 
 __all__ = [
@@ -42,14 +49,18 @@ __all__ = [
     "DeadLetters",
     "GroupPublisher",
     "InMemoryPublisher",
+    "InMemoryRescheduler",
     "InMemoryScheduler",
     "Inbound",
     "JetStreamPublisher",
+    "JetStreamRescheduler",
     "JetStreamScheduler",
     "PoisonError",
     "PublishAck",
     "Published",
     "Publisher",
+    "Rescheduler",
+    "ScheduleGoneError",
     "Scheduled",
     "Scheduler",
     "StoredDeadLetter",
@@ -57,5 +68,6 @@ __all__ = [
     "StreamApiError",
     "StreamFullError",
     "Streams",
+    "Waiting",
     "declare_streams",
 ]

@@ -4,6 +4,8 @@
 
     OverloadedError
     └── StreamFullError     the stream refuses new messages until some are worked off
+    PreconditionError
+    └── ScheduleGoneError   what was to be changed is not scheduled any more
     InternalError
     ├── StreamApiError      the server refused a request; has its code
     └── PoisonError         a handler says that a message can never be handled
@@ -11,7 +13,11 @@
 
 from __future__ import annotations
 
-from clarion.runtime.errors import InternalError, OverloadedError
+from clarion.runtime.errors import (
+    InternalError,
+    OverloadedError,
+    PreconditionError,
+)
 
 STREAM_FULL_CODES = frozenset({10077, 10047, 10028})
 """max_bytes/max_msgs reached, no storage left, account limit reached."""
@@ -19,6 +25,10 @@ STREAM_FULL_CODES = frozenset({10077, 10047, 10028})
 
 class StreamFullError(OverloadedError):
     """The work queue is full."""
+
+
+class ScheduleGoneError(PreconditionError):
+    """It fired, was cancelled or was changed meanwhile."""
 
 
 class StreamApiError(InternalError):

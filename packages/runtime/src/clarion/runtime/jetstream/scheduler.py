@@ -38,14 +38,9 @@ class JetStreamScheduler:
         headers: Mapping[str, str] | None = None,
     ) -> None:
         """See the Scheduler port."""
-        at = due.astimezone(UTC).isoformat(timespec="milliseconds")
-        at = at.replace("+00:00", "Z")
-        sent = {
-            **(headers or {}),
-            "Nats-Schedule": f"@at {at}",
-            "Nats-Schedule-Target": target,
-            "Nats-Schedule-TTL": _TTL,
-        }
+        timing = schedule_headers(target, due)
+        at = timing["Nats-Schedule"].removeprefix("@at ")
+        sent = {**(headers or {}), **timing}
         # A known id is answered "duplicate" and changes nothing, whatever its subject:
         # so all that makes this version of this schedule is in the id.
         version = _version(message_id, subject, at, body)
@@ -78,6 +73,16 @@ class JetStreamScheduler:
                 return False
             raise
         return True
+
+
+def schedule_headers(target: str, due: datetime) -> dict[str, str]:
+    """What makes a message of SCHED a schedule, to the millisecond."""
+    at = due.astimezone(UTC).isoformat(timespec="milliseconds")
+    return {
+        "Nats-Schedule": f"@at {at.replace('+00:00', 'Z')}",
+        "Nats-Schedule-Target": target,
+        "Nats-Schedule-TTL": _TTL,
+    }
 
 
 def _version(message_id: str, subject: str, at: str, body: bytes) -> str:

@@ -27,10 +27,11 @@ from clarion.api.access.v1 import access_pb2 as clarion_dot_api_dot_access_dot_v
 from clarion.api.router.v1 import decision_pb2 as clarion_dot_api_dot_router_dot_v1_dot_decision__pb2
 from clarion.api.router.v1 import notification_pb2 as clarion_dot_api_dot_router_dot_v1_dot_notification__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0clarion/api/router/v1/notification_service.proto\x12\x15\x63larion.api.router.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"clarion/api/access/v1/access.proto\x1a$clarion/api/router/v1/decision.proto\x1a(clarion/api/router/v1/notification.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/rpc/status.proto\"\\\n\x17SendNotificationRequest\x12\x41\n\x0cnotification\x18\x01 \x01(\x0b\x32#.clarion.api.router.v1.NotificationB\x06\xbaH\x03\xc8\x01\x01\"C\n\x18SendNotificationResponse\x12\x17\n\x0fnotification_id\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\"m\n\x1d\x42\x61tchSendNotificationsRequest\x12L\n\rnotifications\x18\x01 \x03(\x0b\x32#.clarion.api.router.v1.NotificationB\x10\xbaH\r\x92\x01\n\x08\x01\x10\xe8\x07\"\x03\xd8\x01\x03\"\x8a\x01\n\x1e\x42\x61tchSendNotificationsResponse\x12\x44\n\x07results\x18\x01 \x03(\x0b\x32\x33.clarion.api.router.v1.BatchSendNotificationsResult\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\r\x12\x10\n\x08rejected\x18\x03 \x01(\r\"\xa6\x01\n\x1c\x42\x61tchSendNotificationsResult\x12\r\n\x05index\x18\x01 \x01(\r\x12G\n\x0cnotification\x18\x02 \x01(\x0b\x32/.clarion.api.router.v1.SendNotificationResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\"\x9c\x01\n\x1c\x42roadcastNotificationRequest\x12\x39\n\x05topic\x18\x01 \x01(\tB*\xbaH\'r%2#^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$\x12\x41\n\x0cnotification\x18\x02 \x01(\x0b\x32#.clarion.api.router.v1.NotificationB\x06\xbaH\x03\xd8\x01\x03\"E\n\x1d\x42roadcastNotificationResponse\x12\x14\n\x0c\x62roadcast_id\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\">\n\x19\x43\x61ncelNotificationRequest\x12!\n\x0fnotification_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"E\n\x1a\x43\x61ncelNotificationResponse\x12\x17\n\x0fnotification_id\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\"_\n\x1a\x45xplainNotificationRequest\x12\x41\n\x0cnotification\x18\x01 \x01(\x0b\x32#.clarion.api.router.v1.NotificationB\x06\xbaH\x03\xc8\x01\x01\"U\n\x1b\x45xplainNotificationResponse\x12\x36\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32$.clarion.api.router.v1.DecisionTrace2\x85\x08\n\x13NotificationService\x12\xb7\x01\n\x10SendNotification\x12..clarion.api.router.v1.SendNotificationRequest\x1a/.clarion.api.router.v1.SendNotificationResponse\"B\xaa\xbb\x18\x13notifications:write\x82\xd3\xe4\x93\x02%\"\x15/api/v1/notifications:\x0cnotification\x12\xc3\x01\n\x16\x42\x61tchSendNotifications\x12\x34.clarion.api.router.v1.BatchSendNotificationsRequest\x1a\x35.clarion.api.router.v1.BatchSendNotificationsResponse\"<\xaa\xbb\x18\x13notifications:write\x82\xd3\xe4\x93\x02\x1f\"\x1a/api/v1/notifications/bulk:\x01*\x12\xd5\x01\n\x15\x42roadcastNotification\x12\x33.clarion.api.router.v1.BroadcastNotificationRequest\x1a\x34.clarion.api.router.v1.BroadcastNotificationResponse\"Q\xaa\xbb\x18\x13notifications:write\x82\xd3\xe4\x93\x02\x34\"$/api/v1/topics/{topic}/notifications:\x0cnotification\x12\xcb\x01\n\x12\x43\x61ncelNotification\x12\x30.clarion.api.router.v1.CancelNotificationRequest\x1a\x31.clarion.api.router.v1.CancelNotificationResponse\"P\xaa\xbb\x18\x13notifications:write\x82\xd3\xe4\x93\x02\x33\"./api/v1/notifications/{notification_id}:cancel:\x01*\x12\xc7\x01\n\x13\x45xplainNotification\x12\x31.clarion.api.router.v1.ExplainNotificationRequest\x1a\x32.clarion.api.router.v1.ExplainNotificationResponse\"I\xaa\xbb\x18\x12notifications:read\x82\xd3\xe4\x93\x02-\"\x1d/api/v1/notifications:explain:\x0cnotificationb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0clarion/api/router/v1/notification_service.proto\x12\x15\x63larion.api.router.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"clarion/api/access/v1/access.proto\x1a$clarion/api/router/v1/decision.proto\x1a(clarion/api/router/v1/notification.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\\\n\x17SendNotificationRequest\x12\x41\n\x0cnotification\x18\x01 \x01(\x0b\x32#.clarion.api.router.v1.NotificationB\x06\xbaH\x03\xc8\x01\x01\"C\n\x18SendNotificationResponse\x12\x17\n\x0fnotification_id\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\"m\n\x1d\x42\x61tchSendNotificationsRequest\x12L\n\rnotifications\x18\x01 \x03(\x0b\x32#.clarion.api.router.v1.NotificationB\x10\xbaH\r\x92\x01\n\x08\x01\x10\xe8\x07\"\x03\xd8\x01\x03\"\x8a\x01\n\x1e\x42\x61tchSendNotificationsResponse\x12\x44\n\x07results\x18\x01 \x03(\x0b\x32\x33.clarion.api.router.v1.BatchSendNotificationsResult\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\r\x12\x10\n\x08rejected\x18\x03 \x01(\r\"\xa6\x01\n\x1c\x42\x61tchSendNotificationsResult\x12\r\n\x05index\x18\x01 \x01(\r\x12G\n\x0cnotification\x18\x02 \x01(\x0b\x32/.clarion.api.router.v1.SendNotificationResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\"\x9c\x01\n\x1c\x42roadcastNotificationRequest\x12\x39\n\x05topic\x18\x01 \x01(\tB*\xbaH\'r%2#^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$\x12\x41\n\x0cnotification\x18\x02 \x01(\x0b\x32#.clarion.api.router.v1.NotificationB\x06\xbaH\x03\xd8\x01\x03\"E\n\x1d\x42roadcastNotificationResponse\x12\x14\n\x0c\x62roadcast_id\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\"\x88\x03\n\x19\x43\x61ncelNotificationRequest\x12$\n\x0fnotification_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12!\n\x0fidempotency_key\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01:\xa1\x02\xbaH\x9d\x02\x1a\x81\x01\n\x18notification_id.required\x12+is required unless idempotency_key is given\x1a\x38this.notification_id != \'\' || this.idempotency_key != \'\'\x1a\x96\x01\n\x15idempotency_key.alone\x12\x43must be left out where notification_id is given: name it in one way\x1a\x38this.notification_id == \'\' || this.idempotency_key == \'\'\"E\n\x1a\x43\x61ncelNotificationResponse\x12\x17\n\x0fnotification_id\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\"\xc6\x03\n\x1dRescheduleNotificationRequest\x12$\n\x0fnotification_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12!\n\x0fidempotency_key\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x38\n\x0cscheduled_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01:\xa1\x02\xbaH\x9d\x02\x1a\x81\x01\n\x18notification_id.required\x12+is required unless idempotency_key is given\x1a\x38this.notification_id != \'\' || this.idempotency_key != \'\'\x1a\x96\x01\n\x15idempotency_key.alone\x12\x43must be left out where notification_id is given: name it in one way\x1a\x38this.notification_id == \'\' || this.idempotency_key == \'\'\"I\n\x1eRescheduleNotificationResponse\x12\x17\n\x0fnotification_id\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\"_\n\x1a\x45xplainNotificationRequest\x12\x41\n\x0cnotification\x18\x01 \x01(\x0b\x32#.clarion.api.router.v1.NotificationB\x06\xbaH\x03\xc8\x01\x01\"U\n\x1b\x45xplainNotificationResponse\x12\x36\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32$.clarion.api.router.v1.DecisionTrace2\xad\n\n\x13NotificationService\x12\xb7\x01\n\x10SendNotification\x12..clarion.api.router.v1.SendNotificationRequest\x1a/.clarion.api.router.v1.SendNotificationResponse\"B\xaa\xbb\x18\x13notifications:write\x82\xd3\xe4\x93\x02%\"\x15/api/v1/notifications:\x0cnotification\x12\xc3\x01\n\x16\x42\x61tchSendNotifications\x12\x34.clarion.api.router.v1.BatchSendNotificationsRequest\x1a\x35.clarion.api.router.v1.BatchSendNotificationsResponse\"<\xaa\xbb\x18\x13notifications:write\x82\xd3\xe4\x93\x02\x1f\"\x1a/api/v1/notifications/bulk:\x01*\x12\xd5\x01\n\x15\x42roadcastNotification\x12\x33.clarion.api.router.v1.BroadcastNotificationRequest\x1a\x34.clarion.api.router.v1.BroadcastNotificationResponse\"Q\xaa\xbb\x18\x13notifications:write\x82\xd3\xe4\x93\x02\x34\"$/api/v1/topics/{topic}/notifications:\x0cnotification\x12\xee\x01\n\x12\x43\x61ncelNotification\x12\x30.clarion.api.router.v1.CancelNotificationRequest\x1a\x31.clarion.api.router.v1.CancelNotificationResponse\"s\xaa\xbb\x18\x13notifications:write\x82\xd3\xe4\x93\x02V\"./api/v1/notifications/{notification_id}:cancel:\x01*Z!\"\x1c/api/v1/notifications:cancel:\x01*\x12\x82\x02\n\x16RescheduleNotification\x12\x34.clarion.api.router.v1.RescheduleNotificationRequest\x1a\x35.clarion.api.router.v1.RescheduleNotificationResponse\"{\xaa\xbb\x18\x13notifications:write\x82\xd3\xe4\x93\x02^\"2/api/v1/notifications/{notification_id}:reschedule:\x01*Z%\" /api/v1/notifications:reschedule:\x01*\x12\xc7\x01\n\x13\x45xplainNotification\x12\x31.clarion.api.router.v1.ExplainNotificationRequest\x1a\x32.clarion.api.router.v1.ExplainNotificationResponse\"I\xaa\xbb\x18\x12notifications:read\x82\xd3\xe4\x93\x02-\"\x1d/api/v1/notifications:explain:\x0cnotificationb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,7 +47,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BROADCASTNOTIFICATIONREQUEST'].fields_by_name['notification']._loaded_options = None
   _globals['_BROADCASTNOTIFICATIONREQUEST'].fields_by_name['notification']._serialized_options = b'\272H\003\330\001\003'
   _globals['_CANCELNOTIFICATIONREQUEST'].fields_by_name['notification_id']._loaded_options = None
-  _globals['_CANCELNOTIFICATIONREQUEST'].fields_by_name['notification_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_CANCELNOTIFICATIONREQUEST'].fields_by_name['notification_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_CANCELNOTIFICATIONREQUEST'].fields_by_name['idempotency_key']._loaded_options = None
+  _globals['_CANCELNOTIFICATIONREQUEST'].fields_by_name['idempotency_key']._serialized_options = b'\272H\005r\003\030\377\001'
+  _globals['_CANCELNOTIFICATIONREQUEST']._loaded_options = None
+  _globals['_CANCELNOTIFICATIONREQUEST']._serialized_options = b'\272H\235\002\032\201\001\n\030notification_id.required\022+is required unless idempotency_key is given\0328this.notification_id != \'\' || this.idempotency_key != \'\'\032\226\001\n\025idempotency_key.alone\022Cmust be left out where notification_id is given: name it in one way\0328this.notification_id == \'\' || this.idempotency_key == \'\''
+  _globals['_RESCHEDULENOTIFICATIONREQUEST'].fields_by_name['notification_id']._loaded_options = None
+  _globals['_RESCHEDULENOTIFICATIONREQUEST'].fields_by_name['notification_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_RESCHEDULENOTIFICATIONREQUEST'].fields_by_name['idempotency_key']._loaded_options = None
+  _globals['_RESCHEDULENOTIFICATIONREQUEST'].fields_by_name['idempotency_key']._serialized_options = b'\272H\005r\003\030\377\001'
+  _globals['_RESCHEDULENOTIFICATIONREQUEST'].fields_by_name['scheduled_at']._loaded_options = None
+  _globals['_RESCHEDULENOTIFICATIONREQUEST'].fields_by_name['scheduled_at']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_RESCHEDULENOTIFICATIONREQUEST']._loaded_options = None
+  _globals['_RESCHEDULENOTIFICATIONREQUEST']._serialized_options = b'\272H\235\002\032\201\001\n\030notification_id.required\022+is required unless idempotency_key is given\0328this.notification_id != \'\' || this.idempotency_key != \'\'\032\226\001\n\025idempotency_key.alone\022Cmust be left out where notification_id is given: name it in one way\0328this.notification_id == \'\' || this.idempotency_key == \'\''
   _globals['_EXPLAINNOTIFICATIONREQUEST'].fields_by_name['notification']._loaded_options = None
   _globals['_EXPLAINNOTIFICATIONREQUEST'].fields_by_name['notification']._serialized_options = b'\272H\003\310\001\001'
   _globals['_NOTIFICATIONSERVICE'].methods_by_name['SendNotification']._loaded_options = None
@@ -56,31 +69,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NOTIFICATIONSERVICE'].methods_by_name['BroadcastNotification']._loaded_options = None
   _globals['_NOTIFICATIONSERVICE'].methods_by_name['BroadcastNotification']._serialized_options = b'\252\273\030\023notifications:write\202\323\344\223\0024\"$/api/v1/topics/{topic}/notifications:\014notification'
   _globals['_NOTIFICATIONSERVICE'].methods_by_name['CancelNotification']._loaded_options = None
-  _globals['_NOTIFICATIONSERVICE'].methods_by_name['CancelNotification']._serialized_options = b'\252\273\030\023notifications:write\202\323\344\223\0023\"./api/v1/notifications/{notification_id}:cancel:\001*'
+  _globals['_NOTIFICATIONSERVICE'].methods_by_name['CancelNotification']._serialized_options = b'\252\273\030\023notifications:write\202\323\344\223\002V\"./api/v1/notifications/{notification_id}:cancel:\001*Z!\"\034/api/v1/notifications:cancel:\001*'
+  _globals['_NOTIFICATIONSERVICE'].methods_by_name['RescheduleNotification']._loaded_options = None
+  _globals['_NOTIFICATIONSERVICE'].methods_by_name['RescheduleNotification']._serialized_options = b'\252\273\030\023notifications:write\202\323\344\223\002^\"2/api/v1/notifications/{notification_id}:reschedule:\001*Z%\" /api/v1/notifications:reschedule:\001*'
   _globals['_NOTIFICATIONSERVICE'].methods_by_name['ExplainNotification']._loaded_options = None
   _globals['_NOTIFICATIONSERVICE'].methods_by_name['ExplainNotification']._serialized_options = b'\252\273\030\022notifications:read\202\323\344\223\002-\"\035/api/v1/notifications:explain:\014notification'
-  _globals['_SENDNOTIFICATIONREQUEST']._serialized_start=275
-  _globals['_SENDNOTIFICATIONREQUEST']._serialized_end=367
-  _globals['_SENDNOTIFICATIONRESPONSE']._serialized_start=369
-  _globals['_SENDNOTIFICATIONRESPONSE']._serialized_end=436
-  _globals['_BATCHSENDNOTIFICATIONSREQUEST']._serialized_start=438
-  _globals['_BATCHSENDNOTIFICATIONSREQUEST']._serialized_end=547
-  _globals['_BATCHSENDNOTIFICATIONSRESPONSE']._serialized_start=550
-  _globals['_BATCHSENDNOTIFICATIONSRESPONSE']._serialized_end=688
-  _globals['_BATCHSENDNOTIFICATIONSRESULT']._serialized_start=691
-  _globals['_BATCHSENDNOTIFICATIONSRESULT']._serialized_end=857
-  _globals['_BROADCASTNOTIFICATIONREQUEST']._serialized_start=860
-  _globals['_BROADCASTNOTIFICATIONREQUEST']._serialized_end=1016
-  _globals['_BROADCASTNOTIFICATIONRESPONSE']._serialized_start=1018
-  _globals['_BROADCASTNOTIFICATIONRESPONSE']._serialized_end=1087
-  _globals['_CANCELNOTIFICATIONREQUEST']._serialized_start=1089
-  _globals['_CANCELNOTIFICATIONREQUEST']._serialized_end=1151
-  _globals['_CANCELNOTIFICATIONRESPONSE']._serialized_start=1153
-  _globals['_CANCELNOTIFICATIONRESPONSE']._serialized_end=1222
-  _globals['_EXPLAINNOTIFICATIONREQUEST']._serialized_start=1224
-  _globals['_EXPLAINNOTIFICATIONREQUEST']._serialized_end=1319
-  _globals['_EXPLAINNOTIFICATIONRESPONSE']._serialized_start=1321
-  _globals['_EXPLAINNOTIFICATIONRESPONSE']._serialized_end=1406
-  _globals['_NOTIFICATIONSERVICE']._serialized_start=1409
-  _globals['_NOTIFICATIONSERVICE']._serialized_end=2438
+  _globals['_SENDNOTIFICATIONREQUEST']._serialized_start=308
+  _globals['_SENDNOTIFICATIONREQUEST']._serialized_end=400
+  _globals['_SENDNOTIFICATIONRESPONSE']._serialized_start=402
+  _globals['_SENDNOTIFICATIONRESPONSE']._serialized_end=469
+  _globals['_BATCHSENDNOTIFICATIONSREQUEST']._serialized_start=471
+  _globals['_BATCHSENDNOTIFICATIONSREQUEST']._serialized_end=580
+  _globals['_BATCHSENDNOTIFICATIONSRESPONSE']._serialized_start=583
+  _globals['_BATCHSENDNOTIFICATIONSRESPONSE']._serialized_end=721
+  _globals['_BATCHSENDNOTIFICATIONSRESULT']._serialized_start=724
+  _globals['_BATCHSENDNOTIFICATIONSRESULT']._serialized_end=890
+  _globals['_BROADCASTNOTIFICATIONREQUEST']._serialized_start=893
+  _globals['_BROADCASTNOTIFICATIONREQUEST']._serialized_end=1049
+  _globals['_BROADCASTNOTIFICATIONRESPONSE']._serialized_start=1051
+  _globals['_BROADCASTNOTIFICATIONRESPONSE']._serialized_end=1120
+  _globals['_CANCELNOTIFICATIONREQUEST']._serialized_start=1123
+  _globals['_CANCELNOTIFICATIONREQUEST']._serialized_end=1515
+  _globals['_CANCELNOTIFICATIONRESPONSE']._serialized_start=1517
+  _globals['_CANCELNOTIFICATIONRESPONSE']._serialized_end=1586
+  _globals['_RESCHEDULENOTIFICATIONREQUEST']._serialized_start=1589
+  _globals['_RESCHEDULENOTIFICATIONREQUEST']._serialized_end=2043
+  _globals['_RESCHEDULENOTIFICATIONRESPONSE']._serialized_start=2045
+  _globals['_RESCHEDULENOTIFICATIONRESPONSE']._serialized_end=2118
+  _globals['_EXPLAINNOTIFICATIONREQUEST']._serialized_start=2120
+  _globals['_EXPLAINNOTIFICATIONREQUEST']._serialized_end=2215
+  _globals['_EXPLAINNOTIFICATIONRESPONSE']._serialized_start=2217
+  _globals['_EXPLAINNOTIFICATIONRESPONSE']._serialized_end=2302
+  _globals['_NOTIFICATIONSERVICE']._serialized_start=2305
+  _globals['_NOTIFICATIONSERVICE']._serialized_end=3630
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from clarion.api.router.v1 import notification_pb2 as _notification_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.rpc import status_pb2 as _status_pb2
 import builtins as _builtins
@@ -223,21 +224,25 @@ Global___BroadcastNotificationResponse: _TypeAlias = BroadcastNotificationRespon
 
 @_typing.final
 class CancelNotificationRequest(_message.Message):
-    """CancelNotificationRequest names what to cancel."""
+    """CancelNotificationRequest names what to cancel, in one of two ways."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     NOTIFICATION_ID_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     notification_id: _builtins.str
     """The notification, or the broadcast."""
+    idempotency_key: _builtins.str
+    """The key that it was sent with."""
     def __init__(
         self,
         *,
         notification_id: _builtins.str = ...,
+        idempotency_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["notification_id", b"notification_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idempotency_key", b"idempotency_key", "notification_id", b"notification_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -268,6 +273,64 @@ class CancelNotificationResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CancelNotificationResponse: _TypeAlias = CancelNotificationResponse  # noqa: Y015
+
+@_typing.final
+class RescheduleNotificationRequest(_message.Message):
+    """RescheduleNotificationRequest names what to reschedule, in one of two ways, and the new time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOTIFICATION_ID_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    SCHEDULED_AT_FIELD_NUMBER: _builtins.int
+    notification_id: _builtins.str
+    """The notification, or the broadcast."""
+    idempotency_key: _builtins.str
+    """The key that it was sent with."""
+    @_builtins.property
+    def scheduled_at(self) -> _timestamp_pb2.Timestamp:
+        """When to send, with the limits of SendNotification and before the notification's expires_at."""
+
+    def __init__(
+        self,
+        *,
+        notification_id: _builtins.str = ...,
+        idempotency_key: _builtins.str = ...,
+        scheduled_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["scheduled_at", b"scheduled_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idempotency_key", b"idempotency_key", "notification_id", b"notification_id", "scheduled_at", b"scheduled_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RescheduleNotificationRequest: _TypeAlias = RescheduleNotificationRequest  # noqa: Y015
+
+@_typing.final
+class RescheduleNotificationResponse(_message.Message):
+    """RescheduleNotificationResponse says what it became."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOTIFICATION_ID_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    notification_id: _builtins.str
+    """The notification."""
+    status: _builtins.str
+    """scheduled, or accepted when the new time is not ahead."""
+    def __init__(
+        self,
+        *,
+        notification_id: _builtins.str = ...,
+        status: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["notification_id", b"notification_id", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RescheduleNotificationResponse: _TypeAlias = RescheduleNotificationResponse  # noqa: Y015
 
 @_typing.final
 class ExplainNotificationRequest(_message.Message):

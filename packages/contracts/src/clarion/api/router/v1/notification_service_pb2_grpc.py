@@ -56,6 +56,11 @@ class NotificationServiceStub:
                 request_serializer=clarion_dot_api_dot_router_dot_v1_dot_notification__service__pb2.CancelNotificationRequest.SerializeToString,
                 response_deserializer=clarion_dot_api_dot_router_dot_v1_dot_notification__service__pb2.CancelNotificationResponse.FromString,
                 _registered_method=True)
+        self.RescheduleNotification = channel.unary_unary(
+                '/clarion.api.router.v1.NotificationService/RescheduleNotification',
+                request_serializer=clarion_dot_api_dot_router_dot_v1_dot_notification__service__pb2.RescheduleNotificationRequest.SerializeToString,
+                response_deserializer=clarion_dot_api_dot_router_dot_v1_dot_notification__service__pb2.RescheduleNotificationResponse.FromString,
+                _registered_method=True)
         self.ExplainNotification = channel.unary_unary(
                 '/clarion.api.router.v1.NotificationService/ExplainNotification',
                 request_serializer=clarion_dot_api_dot_router_dot_v1_dot_notification__service__pb2.ExplainNotificationRequest.SerializeToString,
@@ -99,7 +104,19 @@ class NotificationServiceServicer:
     def CancelNotification(self, request, context):
         """CancelNotification stops what has not been sent yet: a scheduled notification is removed, a queued one is
         dropped before its provider is called. Of a broadcast, by its broadcast_id: who was not reached yet is spared, and
-        who was reached has a notification of their own. Repeating it is safe.
+        who was reached has a notification of their own. Named by its id or by its idempotency_key. Repeating it is safe.
+        Reasons: INVALID_ARGUMENT, DEPENDENCY_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RescheduleNotification(self, request, context):
+        """RescheduleNotification gives a notification, or a broadcast, that is still scheduled another time; a time in the past
+        sends it now. Of a reschedule and the old time falling due exactly one wins: what is due within a second counts as
+        sent. What quiet hours or a limit hold back is not rescheduled. Repeating it is safe. Reasons: INVALID_ARGUMENT;
+        NOT_FOUND when nothing is scheduled under that name; PRECONDITION_FAILED when it was sent, cancelled or deferred
+        (metadata state); DEPENDENCY_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -135,6 +152,11 @@ def add_NotificationServiceServicer_to_server(servicer, server):
                     servicer.CancelNotification,
                     request_deserializer=clarion_dot_api_dot_router_dot_v1_dot_notification__service__pb2.CancelNotificationRequest.FromString,
                     response_serializer=clarion_dot_api_dot_router_dot_v1_dot_notification__service__pb2.CancelNotificationResponse.SerializeToString,
+            ),
+            'RescheduleNotification': grpc.unary_unary_rpc_method_handler(
+                    servicer.RescheduleNotification,
+                    request_deserializer=clarion_dot_api_dot_router_dot_v1_dot_notification__service__pb2.RescheduleNotificationRequest.FromString,
+                    response_serializer=clarion_dot_api_dot_router_dot_v1_dot_notification__service__pb2.RescheduleNotificationResponse.SerializeToString,
             ),
             'ExplainNotification': grpc.unary_unary_rpc_method_handler(
                     servicer.ExplainNotification,
@@ -252,6 +274,33 @@ class NotificationService:
             '/clarion.api.router.v1.NotificationService/CancelNotification',
             clarion_dot_api_dot_router_dot_v1_dot_notification__service__pb2.CancelNotificationRequest.SerializeToString,
             clarion_dot_api_dot_router_dot_v1_dot_notification__service__pb2.CancelNotificationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RescheduleNotification(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clarion.api.router.v1.NotificationService/RescheduleNotification',
+            clarion_dot_api_dot_router_dot_v1_dot_notification__service__pb2.RescheduleNotificationRequest.SerializeToString,
+            clarion_dot_api_dot_router_dot_v1_dot_notification__service__pb2.RescheduleNotificationResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -54,7 +54,15 @@ class NotificationServiceStub:
     CancelNotification: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.CancelNotificationRequest, _notification_service_pb2.CancelNotificationResponse]
     """CancelNotification stops what has not been sent yet: a scheduled notification is removed, a queued one is
     dropped before its provider is called. Of a broadcast, by its broadcast_id: who was not reached yet is spared, and
-    who was reached has a notification of their own. Repeating it is safe.
+    who was reached has a notification of their own. Named by its id or by its idempotency_key. Repeating it is safe.
+    Reasons: INVALID_ARGUMENT, DEPENDENCY_UNAVAILABLE.
+    """
+    RescheduleNotification: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.RescheduleNotificationRequest, _notification_service_pb2.RescheduleNotificationResponse]
+    """RescheduleNotification gives a notification, or a broadcast, that is still scheduled another time; a time in the past
+    sends it now. Of a reschedule and the old time falling due exactly one wins: what is due within a second counts as
+    sent. What quiet hours or a limit hold back is not rescheduled. Repeating it is safe. Reasons: INVALID_ARGUMENT;
+    NOT_FOUND when nothing is scheduled under that name; PRECONDITION_FAILED when it was sent, cancelled or deferred
+    (metadata state); DEPENDENCY_UNAVAILABLE.
     """
     ExplainNotification: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.ExplainNotificationRequest, _notification_service_pb2.ExplainNotificationResponse]
     """ExplainNotification answers what would happen to a notification now, without sending or counting it.
@@ -87,7 +95,15 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
     CancelNotification: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.CancelNotificationRequest, _notification_service_pb2.CancelNotificationResponse]  # type: ignore[assignment]
     """CancelNotification stops what has not been sent yet: a scheduled notification is removed, a queued one is
     dropped before its provider is called. Of a broadcast, by its broadcast_id: who was not reached yet is spared, and
-    who was reached has a notification of their own. Repeating it is safe.
+    who was reached has a notification of their own. Named by its id or by its idempotency_key. Repeating it is safe.
+    Reasons: INVALID_ARGUMENT, DEPENDENCY_UNAVAILABLE.
+    """
+    RescheduleNotification: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.RescheduleNotificationRequest, _notification_service_pb2.RescheduleNotificationResponse]  # type: ignore[assignment]
+    """RescheduleNotification gives a notification, or a broadcast, that is still scheduled another time; a time in the past
+    sends it now. Of a reschedule and the old time falling due exactly one wins: what is due within a second counts as
+    sent. What quiet hours or a limit hold back is not rescheduled. Repeating it is safe. Reasons: INVALID_ARGUMENT;
+    NOT_FOUND when nothing is scheduled under that name; PRECONDITION_FAILED when it was sent, cancelled or deferred
+    (metadata state); DEPENDENCY_UNAVAILABLE.
     """
     ExplainNotification: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.ExplainNotificationRequest, _notification_service_pb2.ExplainNotificationResponse]  # type: ignore[assignment]
     """ExplainNotification answers what would happen to a notification now, without sending or counting it.
@@ -137,7 +153,20 @@ class NotificationServiceServicer:
     ) -> _typing.Union[_notification_service_pb2.CancelNotificationResponse, _abc.Awaitable[_notification_service_pb2.CancelNotificationResponse]]:
         """CancelNotification stops what has not been sent yet: a scheduled notification is removed, a queued one is
         dropped before its provider is called. Of a broadcast, by its broadcast_id: who was not reached yet is spared, and
-        who was reached has a notification of their own. Repeating it is safe.
+        who was reached has a notification of their own. Named by its id or by its idempotency_key. Repeating it is safe.
+        Reasons: INVALID_ARGUMENT, DEPENDENCY_UNAVAILABLE.
+        """
+
+    def RescheduleNotification(
+        self,
+        request: _notification_service_pb2.RescheduleNotificationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_notification_service_pb2.RescheduleNotificationResponse, _abc.Awaitable[_notification_service_pb2.RescheduleNotificationResponse]]:
+        """RescheduleNotification gives a notification, or a broadcast, that is still scheduled another time; a time in the past
+        sends it now. Of a reschedule and the old time falling due exactly one wins: what is due within a second counts as
+        sent. What quiet hours or a limit hold back is not rescheduled. Repeating it is safe. Reasons: INVALID_ARGUMENT;
+        NOT_FOUND when nothing is scheduled under that name; PRECONDITION_FAILED when it was sent, cancelled or deferred
+        (metadata state); DEPENDENCY_UNAVAILABLE.
         """
 
     def ExplainNotification(
