@@ -17,7 +17,6 @@ from clarion.runtime.interceptors.request_log import RequestLogInterceptor
 from clarion.runtime.interceptors.tracing import TracingInterceptor
 from clarion.runtime.interceptors.validation import ValidationInterceptor
 from clarion.runtime.methods import Method, methods_of
-from clarion.runtime.validation import validator
 
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 """Larger requests are refused by gRPC with RESOURCE_EXHAUSTED naming this limit."""
@@ -83,7 +82,6 @@ class GrpcServer:
         """Listens; OSError when the address cannot be had."""
         from grpc_reflection.v1alpha import reflection
 
-        validator()  # compiled before the first request, not during it
         await self._health.attach(self._server, self._services)
         names = (
             *self._services,
