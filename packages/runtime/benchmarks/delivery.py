@@ -74,7 +74,9 @@ def chunk(clock: SystemClock) -> bytes:
         job.target.platform = "android"
         job.content.title = "Your order A-1000"
         job.content.body = "Hello, we have your order of 2 x Lamp, 1 x Desk."
-        job.content.data.update({"order_id": "A-1", "total": 99.95, "items": [{"n": 1}]})
+        job.content.data.update(
+            {"order_id": "A-1", "total": 99.95, "items": [{"n": 1}]}
+        )
         job.accepted_time.FromDatetime(clock.now())
     return jobs.SerializeToString()
 
