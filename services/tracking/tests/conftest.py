@@ -129,8 +129,8 @@ def clock() -> FakeClock:
 
 
 @pytest_asyncio.fixture
-async def database(postgres_server: Server) -> AsyncIterator[str]:
-    """The URL of a fresh, migrated database."""
+async def empty_database(postgres_server: Server) -> AsyncIterator[str]:
+    """The URL of a fresh database."""
     name = f"t{ids.uuid7(datetime.now(UTC)).replace('-', '')}"
     identifier = sql.Identifier(name)
     async with await psycopg.AsyncConnection.connect(
@@ -138,13 +138,19 @@ async def database(postgres_server: Server) -> AsyncIterator[str]:
     ) as connection:
         await connection.execute(sql.SQL("CREATE DATABASE {}").format(identifier))
     url = make_conninfo(postgres_server.url, dbname=name)
-    migrate(url, "tracking", migrations_of("tracking"))
     yield url
     async with await psycopg.AsyncConnection.connect(
         postgres_server.url, autocommit=True
     ) as connection:
         drop = sql.SQL("DROP DATABASE {} WITH (FORCE)")
         await connection.execute(drop.format(identifier))
+
+
+@pytest.fixture
+def database(empty_database: str) -> str:
+    """The URL of a fresh, migrated database."""
+    migrate(empty_database, "tracking", migrations_of("tracking"))
+    return empty_database
 
 
 @pytest_asyncio.fixture

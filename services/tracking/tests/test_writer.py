@@ -40,9 +40,7 @@ async def everything(pool):
 
 async def forget(pool):
     async with pool.connection() as connection:
-        await connection.execute(
-            "TRUNCATE events, notifications, deliveries, attempts, counters"
-        )
+        await connection.execute("TRUNCATE events, notifications, counters")
 
 
 async def total(pool, metric):

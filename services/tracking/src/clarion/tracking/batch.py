@@ -1,14 +1,14 @@
-"""A batch of events folded to one row for each thing they are about. Pure.
+"""A batch of events folded to a story for each notification they are about. Pure.
 
 The writer stores a batch with a few statements, however many events it has: what
-several events of a batch say about one delivery is merged here, so each row is written
-once a batch.
+several events of a batch say about one notification is merged here, so each row is
+written once a batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
 
@@ -27,55 +27,21 @@ from clarion.tracking.event_values import (
     micros_of,
     uuid_bytes,
 )
-from clarion.tracking.state import Claim, Fact
+from clarion.tracking.state import Fact
+from clarion.tracking.story import ACCEPTED, Attempt, Story
 
 _DECIDED = event_pb2.EVENT_KIND_DECIDED
 _WITH_ATTEMPT = frozenset(state.ATTEMPT_OUTCOMES)
+_KIND_FACTS = {kind: int(fact) for kind, fact in state.KIND_FACTS.items()}
+_DECIDED_FACT = int(Fact.DECIDED)
+_MOST_ATTEMPTS = 32_767
 _AHEAD = timedelta(days=2)
 
-DeliveryKey = tuple[bytes, bytes, str]
-"""(notification, delivery or NO_ID, channel)"""
-AttemptRow = tuple[int, int, str, str, str, str, int | None]
-"""(outcome, time, provider, reason, provider's message id and code, latency)"""
+EventRow = tuple[bytes, bytes, int, bytes, int, str, str, str, str, bytes | None]
+"""(notification, event, occurred_time, delivery or NO_ID, kind, tenant, channel, type,
+reason, detail)"""
 Count = tuple[int, str, str, int]
 """(position of the event, metric, channel, how many)"""
-
-
-@dataclass(slots=True)
-class EventColumns:
-    """The events, a list for each column."""
-
-    notification_id: list[bytes] = field(default_factory=list)
-    event_id: list[bytes] = field(default_factory=list)
-    tenant_id: list[str] = field(default_factory=list)
-    kind: list[int] = field(default_factory=list)
-    occurred_time: list[int] = field(default_factory=list)
-    channel: list[str] = field(default_factory=list)
-    delivery_id: list[bytes] = field(default_factory=list)
-    type: list[str] = field(default_factory=list)
-    reason: list[str] = field(default_factory=list)
-    detail: list[bytes | None] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class NotificationRow:
-    """What the batch says about one notification."""
-
-    tenant_id: str
-    user_id: str
-    type: str
-    accepted_time: int
-    """A guess (the earliest event) unless ``facts`` has ACCEPTED."""
-    facts: int = 0
-    category: str | None = None
-    priority: str = ""
-    due_time: int | None = None
-
-    def accepted(self, at: int) -> None:
-        """Takes over an acceptance time that an event carried."""
-        if not self.facts & Fact.ACCEPTED or at < self.accepted_time:
-            self.accepted_time = at
-        self.facts |= Fact.ACCEPTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,18 +63,18 @@ class Batch:
     def __init__(self, now: datetime, history: timedelta) -> None:
         self._now, self._history = now, history
         self._sources: list[event_pb2.NotificationEvent] = []
-        self.events = EventColumns()
-        self.notifications: dict[bytes, NotificationRow] = {}
-        self.deliveries: dict[DeliveryKey, Claim] = {}
-        self.attempts: dict[tuple[bytes, bytes, int], AttemptRow] = {}
+        self.events: list[EventRow] = []
+        self.stories: dict[bytes, Story] = {}
         self.counts: list[Count] = []
         self.rejected: list[Rejected] = []
         self._seen: set[bytes] = set()
         self._oldest = micros_of(now - history)
         self._newest = micros_of(now + _AHEAD)
+        self._words: dict[str, str] = {}
+        self._tenants: set[str] = set()
 
     def __len__(self) -> int:
-        return len(self.events.event_id)
+        return len(self.events)
 
     def add_all(self, events: Iterable[event_pb2.NotificationEvent]) -> None:
         """Adds events; one that is malformed is put aside and stops no other."""
@@ -132,164 +98,147 @@ class Batch:
         event_id = uuid_bytes(event.event_id, "event_id")
         if event_id in self._seen:
             return
-        notification_id = uuid_bytes(event.notification_id, "notification_id")
-        delivery = event.delivery_id
+        id = uuid_bytes(event.notification_id, "notification_id")
+        delivery, channel = event.delivery_id, self._word(event.channel)
         delivery_id = uuid_bytes(delivery, "delivery_id") if delivery else NO_ID
-        occurred = micros(event.occurred_time)
-        self._check(event, occurred)
-        channel, reason = clean(event.channel), clean(event.reason, REASON_LENGTH)
-        kind, type_ = event.kind, clean(event.type)
-        # The last thing that may be refused: from here on the batch is changed.
-        plans = _plans(event.decided.decision) if kind == _DECIDED else []
-        row = self._notification(notification_id, event, type_, occurred)
-        position = len(self.events.event_id)
+        at, kind, tenant = micros(event.occurred_time), event.kind, event.tenant_id
+        self._check(tenant, kind, at)
+        if delivery and not channel:
+            raise MalformedEventError("a delivery without its channel")
+        type_, reason = self._word(event.type), clean(event.reason, REASON_LENGTH)
         detail = None
         if kind == _DECIDED:
-            detail = self._decided(event, row, plans, position)
+            # The last thing that may be refused: from here on the batch is changed.
+            decided = event.decided
+            plans = _plans(decided.decision)
+            story = self._story(id, event, type_, at)
+            detail = self._decided(decided, story, plans, at)
         else:
-            self._happened(kind, channel, row, position)
-            step = state.KIND_STEPS.get(kind)
+            story = self._story(id, event, type_, at)
             number = 0
+            if not channel:
+                story.facts |= _KIND_FACTS.get(kind, 0)
+            metric = analytics.KIND_METRICS.get(kind)
+            if metric is not None:
+                self.counts.append((len(self.events), metric, channel, 1))
             if kind in _WITH_ATTEMPT and event.HasField("attempt"):
-                number = min(event.attempt.attempt, 32_767) or 1
+                attempt = event.attempt
+                number = min(attempt.attempt, _MOST_ATTEMPTS) or 1
                 if delivery:
-                    key = (notification_id, delivery_id, number)
-                    self._attempt(key, kind, occurred, reason, event.attempt)
+                    made = self._attempt(attempt, kind, at, reason)
+                    story.attempt((delivery_id, number), made)
             elif event.HasField("postponed"):
-                detail = self._postponed(event.postponed, row)
+                detail = self._postponed(event.postponed, story)
             elif event.HasField("receipt"):
                 detail = event.receipt.SerializeToString()
+            step = state.KIND_STEPS.get(kind)
             if step is not None and channel:
-                made = state.claim(step, reason, occurred, number)
-                self._merge((notification_id, delivery_id, channel), made)
+                story.claim(
+                    (delivery_id, channel), state.claim(step, reason, at, number)
+                )
         self._seen.add(event_id)
         self._sources.append(event)
-        to = self.events
-        to.notification_id.append(notification_id)
-        to.event_id.append(event_id)
-        to.tenant_id.append(row.tenant_id)
-        to.kind.append(kind)
-        to.occurred_time.append(occurred)
-        to.channel.append(channel)
-        to.delivery_id.append(delivery_id)
-        to.type.append(type_)
-        to.reason.append(reason)
-        to.detail.append(detail)
+        story.event_ids += event_id
+        self.events.append(
+            (
+                *(id, event_id, at, delivery_id, kind),
+                *(story.tenant_id, channel, type_, reason, detail),
+            )
+        )
 
-    def _check(self, event: event_pb2.NotificationEvent, occurred: int) -> None:
-        if not is_tenant(event.tenant_id):
-            raise MalformedEventError("tenant_id is not a tenant")
-        if not 0 < event.kind < 32_768:
+    def _word(self, text: str) -> str:
+        """The text as it is stored; one object for all that are equal."""
+        known = self._words.get(text)
+        if known is None:
+            known = self._words[text] = clean(text)
+        return known
+
+    def _check(self, tenant: str, kind: int, at: int) -> None:
+        if tenant not in self._tenants:
+            if not is_tenant(tenant):
+                raise MalformedEventError("tenant_id is not a tenant")
+            self._tenants.add(tenant)
+        if not 0 < kind < 32_768:
             raise MalformedEventError("kind is not set")
-        if event.delivery_id and not event.channel:
-            raise MalformedEventError("a delivery without its channel")
-        if not self._oldest <= occurred <= self._newest:
+        if not self._oldest <= at <= self._newest:
             raise MalformedEventError("occurred_time is not within the kept days")
 
-    def _notification(
-        self,
-        notification_id: bytes,
-        event: event_pb2.NotificationEvent,
-        type_: str,
-        occurred: int,
-    ) -> NotificationRow:
-        row = self.notifications.get(notification_id)
-        if row is None:
-            user_id = clean(event.user_id)
-            row = NotificationRow(event.tenant_id, user_id, type_, occurred)
-            self.notifications[notification_id] = row
-            return row
-        if occurred < row.accepted_time and not row.facts & Fact.ACCEPTED:
-            row.accepted_time = occurred
-        row.user_id = row.user_id or clean(event.user_id)
-        row.type = row.type or type_
-        return row
-
-    def _happened(
-        self, kind: int, channel: str, row: NotificationRow, position: int
-    ) -> None:
-        fact = state.KIND_FACTS.get(kind)
-        if fact is not None and not channel:
-            row.facts |= fact
-        metric = analytics.KIND_METRICS.get(kind)
-        if metric is not None:
-            self.counts.append((position, metric, channel, 1))
+    def _story(
+        self, id: bytes, event: event_pb2.NotificationEvent, type_: str, at: int
+    ) -> Story:
+        story = self.stories.get(id)
+        if story is None:
+            tenant, user_id = self._word(event.tenant_id), clean(event.user_id)
+            story = self.stories[id] = Story(tenant, user_id, type_, at)
+            return story
+        if at < story.accepted_time and not story.facts & ACCEPTED:
+            story.accepted_time = at
+        if not story.user_id:
+            story.user_id = clean(event.user_id)
+        if not story.type:
+            story.type = type_
+        return story
 
     def _decided(
         self,
-        event: event_pb2.NotificationEvent,
-        row: NotificationRow,
+        decided: event_pb2.Decided,
+        story: Story,
         plans: list[list[bytes]],
-        position: int,
+        at: int,
     ) -> bytes:
-        decided = event.decided
-        occurred = micros(event.occurred_time)
-        notification_id = uuid_bytes(event.notification_id, "notification_id")
-        decision, asked = decided.decision, decided.notification
-        row.facts |= Fact.DECIDED
-        category = decision.category or asked.category or row.type
-        row.category = row.category or clean(category)
-        row.priority = row.priority or clean(decision.priority or asked.priority)
-        row.user_id = row.user_id or clean(asked.user_id)
+        decision, position = decided.decision, len(self.events)
+        story.facts |= _DECIDED_FACT
+        if story.category is None:
+            category = decision.category or decided.notification.category
+            story.category = self._word(category or story.type)
+        if not story.priority:
+            priority = decision.priority or decided.notification.priority
+            story.priority = self._word(priority)
+        if not story.user_id:
+            story.user_id = clean(decided.notification.user_id)
         is_timed = decided.HasField("accepted_time")
-        row.accepted(micros(decided.accepted_time) if is_timed else occurred)
+        story.accepted(micros(decided.accepted_time) if is_timed else at)
         for choice, plan in zip(decision.channels, plans, strict=True):
-            channel, outcome = clean(choice.channel), choice.outcome
+            channel, outcome = self._word(choice.channel), choice.outcome
             step = state.OUTCOME_STEPS.get(outcome)
             if step is None or not channel:
                 continue  # a newer router's word: kept in the detail
-            made = state.claim(step, clean(choice.reason, REASON_LENGTH), occurred)
+            made = state.claim(step, clean(choice.reason, REASON_LENGTH), at)
             planned = plan if outcome == "planned" else ()
             for delivery_id in planned or (NO_ID,):
-                self._merge((notification_id, delivery_id, channel), made)
+                story.claim((delivery_id, channel), made)
             if choice.HasField("release_time"):
-                self._due(row, micros(choice.release_time))
+                story.due(micros(choice.release_time))
             metric = analytics.OUTCOME_METRICS.get(outcome)
             if metric is not None:
                 self.counts.append((position, metric, channel, len(planned) or 1))
         return decided.SerializeToString()
 
-    def _postponed(self, postponed: event_pb2.Postponed, row: NotificationRow) -> bytes:
-        row.user_id = row.user_id or clean(postponed.notification.user_id)
-        row.priority = row.priority or clean(postponed.notification.priority)
+    @staticmethod
+    def _postponed(postponed: event_pb2.Postponed, story: Story) -> bytes:
+        story.user_id = story.user_id or clean(postponed.notification.user_id)
+        story.priority = story.priority or clean(postponed.notification.priority)
         if postponed.HasField("accepted_time"):
-            row.accepted(micros(postponed.accepted_time))
+            story.accepted(micros(postponed.accepted_time))
         if postponed.HasField("due_time"):
-            self._due(row, micros(postponed.due_time))
+            story.due(micros(postponed.due_time))
         return postponed.SerializeToString()
 
-    @staticmethod
-    def _due(row: NotificationRow, at: int) -> None:
-        row.due_time = at if row.due_time is None else max(at, row.due_time)
-
     def _attempt(
-        self,
-        key: tuple[bytes, bytes, int],
-        kind: int,
-        occurred: int,
-        reason: str,
-        attempt: event_pb2.Attempt,
-    ) -> None:
+        self, attempt: event_pb2.Attempt, kind: int, at: int, reason: str
+    ) -> Attempt:
         latency = None
         if attempt.HasField("provider_latency"):
             latency = micros_long(attempt.provider_latency)
-        row = (
+        return (
             state.ATTEMPT_OUTCOMES[kind],
-            occurred,
-            clean(attempt.provider),
+            at,
+            self._word(attempt.provider),
             reason,
             clean(attempt.provider_message_id, CODE_LENGTH),
             clean(attempt.provider_code, CODE_LENGTH),
             latency,
         )
-        known = self.attempts.get(key)
-        if known is None or row[:2] > known[:2]:
-            self.attempts[key] = row
-
-    def _merge(self, key: DeliveryKey, made: Claim) -> None:
-        known = self.deliveries.get(key)
-        if known is None or made > known:
-            self.deliveries[key] = made
 
 
 def _plans(decision: decision_pb2.DecisionTrace) -> list[list[bytes]]:

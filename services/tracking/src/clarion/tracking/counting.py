@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from clarion.tracking.analytics import KIND_METRICS
-from clarion.tracking.batch import Batch, NotificationRow
-from clarion.tracking.known import EarlierEvent, Known
-from clarion.tracking.state import Fact
+from clarion.tracking.batch import Batch
+from clarion.tracking.known import EarlierEvent
+from clarion.tracking.story import ACCEPTED, Story
 
 _MINUTE = 60_000_000
 
@@ -19,18 +19,20 @@ CounterKey = tuple[int, str, str, str, str, str]
 """(minute as microseconds since 2000, tenant, metric, channel, type, category)"""
 
 
-def late(batch: Batch, known: Mapping[bytes, Known]) -> list[bytes]:
+def late(batch: Batch, known: Mapping[bytes, Story]) -> list[bytes]:
     """Notifications that had been counted without the category that came now."""
     return [
         id
         for id, before in known.items()
-        if before.category is None and batch.notifications[id].category is not None
+        if before.category is None
+        and id in batch.stories
+        and batch.stories[id].category is not None
     ]
 
 
 def changes(
     batch: Batch,
-    known: Mapping[bytes, Known],
+    known: Mapping[bytes, Story],
     earlier: Iterable[EarlierEvent],
 ) -> dict[CounterKey, int]:
     """What to add to which counter.
@@ -39,23 +41,17 @@ def changes(
     of the notifications that ``late`` named.
     """
     totals: dict[CounterKey, int] = {}
-    events, notifications = batch.events, batch.notifications
+    events, stories = batch.events, batch.stories
     for position, metric, channel, number in batch.counts:
-        id = events.notification_id[position]
-        key = (
-            events.occurred_time[position] // _MINUTE * _MINUTE,
-            events.tenant_id[position],
-            metric,
-            channel,
-            events.type[position],
-            _category(notifications[id], known.get(id)),
-        )
+        id, _, at, _, _, tenant, _, type_, _, _ = events[position]
+        category = _category(stories[id], known.get(id))
+        key = (at // _MINUTE * _MINUTE, tenant, metric, channel, type_, category)
         totals[key] = totals.get(key, 0) + number
-    for id, accepted in notifications.items():
+    for id, accepted in stories.items():
         _count_accepted(totals, accepted, known.get(id))
     for event in earlier:
         earlier_metric = KIND_METRICS.get(event.kind)
-        row = notifications.get(event.notification_id)
+        row = stories.get(event.notification_id)
         if earlier_metric is not None and row is not None:
             minute = event.occurred_time // _MINUTE * _MINUTE
             key = (minute, row.tenant_id, earlier_metric, event.channel, event.type, "")
@@ -63,21 +59,21 @@ def changes(
     return totals
 
 
-def _category(row: NotificationRow, before: Known | None) -> str:
+def _category(row: Story, before: Story | None) -> str:
     if before is not None and before.category is not None:
         return before.category
     return row.category or ""
 
 
 def _count_accepted(
-    totals: dict[CounterKey, int], row: NotificationRow, before: Known | None
+    totals: dict[CounterKey, int], row: Story, before: Story | None
 ) -> None:
-    if before is not None and before.facts & Fact.ACCEPTED:
+    if before is not None and before.facts & ACCEPTED:
         if before.category is None and row.category is not None:
             minute = before.accepted_time // _MINUTE * _MINUTE
             key = (minute, row.tenant_id, "accepted", "", before.type, "")
             _move(totals, key, row.category)
-    elif row.facts & Fact.ACCEPTED:
+    elif row.facts & ACCEPTED:
         minute = row.accepted_time // _MINUTE * _MINUTE
         type_ = (before.type if before is not None else "") or row.type
         category = _category(row, before)

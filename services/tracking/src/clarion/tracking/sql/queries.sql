@@ -6,148 +6,36 @@
 -- batches that each see half of them would both be wrong.
 SELECT pg_advisory_xact_lock(%(key)s::bigint)
 
--- name: known_notifications
-SELECT uuid_send(notification_id), facts, category, type, accepted_time
-FROM notifications
+-- name: turn_and_types
+-- With the turn, the OIDs of the composite types, which COPY must name.
+SELECT to_regtype('delivery')::oid, to_regtype('attempt')::oid
+FROM (SELECT pg_advisory_xact_lock(%(key)s::bigint)) AS turn
+
+-- name: take_known
+-- Takes the rows out; they come back by COPY with what the batch adds to them.
+DELETE FROM notifications
 WHERE notification_id = ANY(%(notification_id)s::uuid[])
+RETURNING
+    uuid_send(notification_id), tenant_id, user_id, type,
+    timestamptz_send(accepted_time), facts, category, priority,
+    timestamptz_send(due_time), event_ids, array_send(deliveries), array_send(attempts)
 
 -- name: earlier_events
 SELECT uuid_send(notification_id), kind, channel, type, occurred_time
 FROM events
 WHERE notification_id = ANY(%(notification_id)s::uuid[])
 
--- name: stored_beside
--- Work that is done again after a crash tells the same event with a later time. Across
--- midnight it would not meet its first telling, so the days beside are looked at.
-SELECT s.position - 1
-FROM unnest(
-    %(notification_id)s::uuid[], %(event_id)s::uuid[], %(occurred_time)s::timestamptz[]
-) WITH ORDINALITY AS s (notification_id, event_id, occurred_time, position)
-JOIN events AS e ON e.notification_id = s.notification_id AND e.event_id = s.event_id
-WHERE e.day BETWEEN %(first)s::date AND %(last)s::date
-    AND e.day <> (s.occurred_time AT TIME ZONE 'UTC')::date
+-- name: copy_events
+COPY events (
+    notification_id, event_id, day, occurred_time, delivery_id, kind, tenant_id, channel,
+    type, reason, detail
+) FROM STDIN (FORMAT binary)
 
--- name: insert_events
--- Answers with the positions of the events that were there already.
-WITH staged AS MATERIALIZED (
-    SELECT *
-    FROM unnest(
-        %(notification_id)s::uuid[], %(event_id)s::uuid[], %(occurred_time)s::timestamptz[],
-        %(delivery_id)s::uuid[], %(kind)s::smallint[], %(tenant_id)s::text[],
-        %(channel)s::text[], %(type)s::text[], %(reason)s::text[], %(detail)s::bytea[]
-    ) WITH ORDINALITY AS s (
-        notification_id, event_id, occurred_time, delivery_id, kind, tenant_id, channel,
-        type, reason, detail, position
-    )
-), added AS (
-    INSERT INTO events (
-        notification_id, event_id, day, occurred_time, delivery_id, kind, tenant_id,
-        channel, type, reason, detail
-    )
-    SELECT
-        notification_id, event_id, (occurred_time AT TIME ZONE 'UTC')::date,
-        occurred_time, delivery_id, kind, tenant_id, channel, type, reason, detail
-    FROM staged
-    ON CONFLICT DO NOTHING
-    RETURNING event_id
-)
-SELECT position - 1
-FROM staged
-WHERE NOT EXISTS (SELECT FROM added WHERE added.event_id = staged.event_id)
-
--- name: merge_deliveries
--- The same order as Claim in state.py; "C" collation compares text as Python does.
-INSERT INTO deliveries AS d (
-    notification_id, delivery_id, channel, weight, status, reason, status_time
-)
-SELECT *
-FROM unnest(
-    %(notification_id)s::uuid[], %(delivery_id)s::uuid[], %(channel)s::text[],
-    %(weight)s::bigint[], %(status)s::smallint[], %(reason)s::text[],
-    %(status_time)s::timestamptz[]
-)
-ON CONFLICT (notification_id, delivery_id, channel) DO UPDATE SET
-    weight = excluded.weight,
-    status = excluded.status,
-    reason = excluded.reason,
-    status_time = excluded.status_time
-WHERE (excluded.weight, excluded.status, excluded.reason)
-    > (d.weight, d.status, d.reason)
-
--- name: merge_attempts
-INSERT INTO attempts AS a (
-    notification_id, delivery_id, attempt, outcome, attempt_time, provider, reason,
-    provider_message_id, provider_code, provider_latency
-)
-SELECT *
-FROM unnest(
-    %(notification_id)s::uuid[], %(delivery_id)s::uuid[], %(attempt)s::smallint[],
-    %(outcome)s::smallint[], %(attempt_time)s::timestamptz[], %(provider)s::text[],
-    %(reason)s::text[], %(provider_message_id)s::text[], %(provider_code)s::text[],
-    %(provider_latency)s::bigint[]
-)
-ON CONFLICT (notification_id, delivery_id, attempt) DO UPDATE SET
-    outcome = excluded.outcome,
-    attempt_time = excluded.attempt_time,
-    provider = excluded.provider,
-    reason = excluded.reason,
-    provider_message_id = excluded.provider_message_id,
-    provider_code = excluded.provider_code,
-    provider_latency = excluded.provider_latency
-WHERE (excluded.outcome, excluded.attempt_time) > (a.outcome, a.attempt_time)
-
--- name: merge_notifications
--- After the deliveries, whose states make the outcomes (state.py, outcomes).
-INSERT INTO notifications AS n (
-    notification_id, tenant_id, user_id, type, category, priority, accepted_time,
-    due_time, facts, outcomes
-)
-SELECT
-    s.notification_id, s.tenant_id, s.user_id, s.type, s.category, s.priority,
-    s.accepted_time, s.due_time, s.facts, coalesce(o.outcomes, 0)
-FROM unnest(
-    %(notification_id)s::uuid[], %(tenant_id)s::text[], %(user_id)s::text[],
-    %(type)s::text[], %(category)s::text[], %(priority)s::text[],
-    %(accepted_time)s::timestamptz[], %(due_time)s::timestamptz[], %(facts)s::integer[]
-) AS s (
-    notification_id, tenant_id, user_id, type, category, priority, accepted_time,
-    due_time, facts
-)
-LEFT JOIN LATERAL (
-    SELECT bit_or(
-        CASE WHEN c.mask & %(good)s::integer <> 0
-            THEN c.mask & ~%(bad)s::integer ELSE c.mask END
-    ) AS outcomes
-    FROM (
-        SELECT CASE WHEN bool_or(d.delivery_id <> %(no_id)s::uuid)
-            THEN bit_or(1 << d.status) & ~%(put_off)s::integer
-            ELSE bit_or(1 << d.status) END AS mask
-        FROM deliveries AS d
-        WHERE d.notification_id = s.notification_id
-        GROUP BY d.channel
-    ) AS c
-) AS o ON true
-ON CONFLICT (notification_id) DO UPDATE SET
-    facts = n.facts | excluded.facts,
-    outcomes = excluded.outcomes,
-    user_id = CASE WHEN n.user_id = '' THEN excluded.user_id ELSE n.user_id END,
-    type = CASE WHEN n.type = '' THEN excluded.type ELSE n.type END,
-    category = coalesce(n.category, excluded.category),
-    priority = CASE WHEN n.category IS NULL AND excluded.priority <> ''
-        THEN excluded.priority ELSE n.priority END,
-    due_time = greatest(n.due_time, excluded.due_time),
-    accepted_time = CASE
-        WHEN n.facts & %(accepted)s::integer > excluded.facts & %(accepted)s::integer
-            THEN n.accepted_time
-        WHEN n.facts & %(accepted)s::integer < excluded.facts & %(accepted)s::integer
-            THEN excluded.accepted_time
-        ELSE least(n.accepted_time, excluded.accepted_time) END
--- What changes nothing is not written.
-WHERE n.facts | excluded.facts <> n.facts
-    OR n.outcomes <> excluded.outcomes
-    OR n.user_id = ''
-    OR excluded.accepted_time < n.accepted_time
-    OR excluded.due_time IS DISTINCT FROM n.due_time
+-- name: copy_notifications
+COPY notifications (
+    notification_id, accepted_time, due_time, facts, outcomes, tenant_id, user_id, type,
+    category, priority, event_ids, deliveries, attempts
+) FROM STDIN (FORMAT binary)
 
 -- name: add_counters
 INSERT INTO counters AS c (
@@ -223,21 +111,21 @@ WHERE tenant_id = %(tenant_id)s AND facts & %(decided)s::integer <> 0
 -- name: count_deliveries
 SELECT d.status, count(*)
 FROM notifications AS n
-JOIN deliveries AS d ON d.notification_id = n.notification_id
-    AND d.delivery_id <> %(no_id)s::uuid
-WHERE n.tenant_id = %(tenant_id)s
+CROSS JOIN LATERAL unnest(n.deliveries) AS d
+WHERE d.delivery_id <> %(no_id)s::uuid
+    AND n.tenant_id = %(tenant_id)s
     AND n.accepted_time >= %(start)s::timestamptz
     AND n.accepted_time < %(end)s::timestamptz
 GROUP BY d.status
 
 -- name: oldest_waiting
 SELECT
-    uuid_send(d.notification_id), uuid_send(d.delivery_id), d.channel, d.status,
+    uuid_send(n.notification_id), uuid_send(d.delivery_id), d.channel, d.status,
     d.reason, d.status_time
 FROM notifications AS n
-JOIN deliveries AS d ON d.notification_id = n.notification_id
-    AND d.delivery_id <> %(no_id)s::uuid
-WHERE n.tenant_id = %(tenant_id)s
+CROSS JOIN LATERAL unnest(n.deliveries) AS d
+WHERE d.delivery_id <> %(no_id)s::uuid
+    AND n.tenant_id = %(tenant_id)s
     AND n.outcomes & %(pending)s::integer <> 0
     AND d.status = ANY(%(waiting)s::smallint[])
     AND n.accepted_time >= %(start)s::timestamptz
@@ -265,12 +153,6 @@ WITH old AS (
         WHERE accepted_time < %(before)s::timestamptz LIMIT %(limit)s
     )
     RETURNING notification_id
-), old_deliveries AS (
-    DELETE FROM deliveries USING old
-    WHERE deliveries.notification_id = old.notification_id
-), old_attempts AS (
-    DELETE FROM attempts USING old
-    WHERE attempts.notification_id = old.notification_id
 )
 SELECT count(*) FROM old
 

@@ -1,0 +1,111 @@
+"""What is known of one notification: a row with its deliveries and attempts. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from clarion.tracking import state
+from clarion.tracking.event_values import NO_ID
+from clarion.tracking.state import Claim, Fact
+
+ACCEPTED = int(Fact.ACCEPTED)
+
+DeliveryKey = tuple[bytes, str]
+"""(delivery or NO_ID, channel)"""
+AttemptKey = tuple[bytes, int]
+"""(delivery, number of the attempt)"""
+Attempt = tuple[int, int, str, str, str, str, int | None]
+"""(outcome, time, provider, reason, provider's message id and code, latency)"""
+
+
+@dataclass(slots=True)
+class Story:
+    """What a batch tells about a notification, or what the database has of it.
+
+    The same events make the same story, however they are shared out and in whatever
+    order they are told. Times are in microseconds since 2000.
+    """
+
+    tenant_id: str
+    user_id: str
+    type: str
+    accepted_time: int
+    """A guess (the earliest event) unless ``facts`` has ACCEPTED."""
+    facts: int = 0
+    category: str | None = None
+    """None until it is decided."""
+    priority: str = ""
+    due_time: int | None = None
+    event_ids: bytes = b""
+    """The ids of all its events, one after the other."""
+    deliveries: dict[DeliveryKey, Claim] = field(default_factory=dict)
+    attempts: dict[AttemptKey, Attempt] = field(default_factory=dict)
+
+    def accepted(self, at: int) -> None:
+        """Takes over an acceptance time that an event carried."""
+        if not self.facts & ACCEPTED or at < self.accepted_time:
+            self.accepted_time = at
+        self.facts |= ACCEPTED
+
+    def due(self, at: int) -> None:
+        """The latest time that it waits for."""
+        self.due_time = at if self.due_time is None else max(at, self.due_time)
+
+    def claim(self, key: DeliveryKey, made: Claim) -> None:
+        """The greatest claim holds."""
+        known = self.deliveries.get(key)
+        if known is None or made > known:
+            self.deliveries[key] = made
+
+    def attempt(self, key: AttemptKey, made: Attempt) -> None:
+        """Of two tellings of an attempt the one with the greater outcome holds."""
+        known = self.attempts.get(key)
+        if known is None or made[:2] > known[:2]:
+            self.attempts[key] = made
+
+    def has(self, event_id: bytes) -> bool:
+        """Whether the event is part of it."""
+        ids = self.event_ids
+        at = ids.find(event_id)
+        while at % 16 and at > 0:  # found across two others
+            at = ids.find(event_id, at + 1)
+        return at >= 0
+
+    def went_on(self, news: Story) -> Story:
+        """With what came later; ``news`` has no event that this one has."""
+        had, has = self.facts & ACCEPTED, news.facts & ACCEPTED
+        if had == has:
+            accepted = min(self.accepted_time, news.accepted_time)
+        else:
+            accepted = self.accepted_time if had else news.accepted_time
+        is_undecided = self.category is None
+        dues = [at for at in (self.due_time, news.due_time) if at is not None]
+        made = Story(
+            self.tenant_id,
+            self.user_id or news.user_id,
+            self.type or news.type,
+            accepted,
+            self.facts | news.facts,
+            news.category if is_undecided else self.category,
+            news.priority if is_undecided and news.priority else self.priority,
+            max(dues, default=None),
+            self.event_ids + news.event_ids,
+            self.deliveries.copy(),
+            self.attempts.copy(),
+        )
+        for delivery, claim in news.deliveries.items():
+            made.claim(delivery, claim)
+        for number, attempt in news.attempts.items():
+            made.attempt(number, attempt)
+        return made
+
+    def outcomes(self) -> int:
+        """How its channels stand, as bits (state.py)."""
+        if len(self.deliveries) == 1:
+            ((id, _), claim), *_ = self.deliveries.items()
+            mask = 1 << claim[1]
+            return mask & ~state.PUT_OFF if id != NO_ID else mask
+        return state.outcomes(
+            (channel, id != NO_ID, claim[1])
+            for (id, channel), claim in self.deliveries.items()
+        )
