@@ -206,6 +206,8 @@ types={
     ["template_version"]="integer",
     ["templateVersion"]="integer",
     ["tags"]={map="string"},
+    ["send_window"]={message="clarion.api.router.v1.SendWindow"},
+    ["sendWindow"]={message="clarion.api.router.v1.SendWindow"},
   },
   ["clarion.api.router.v1.NotificationType"]={
     ["type"]="string",
@@ -229,6 +231,8 @@ types={
     ["channelTemplates"]={map="string"},
     ["ordered"]="boolean",
     ["priority"]="string",
+    ["send_window"]={message="clarion.api.router.v1.SendWindow"},
+    ["sendWindow"]={message="clarion.api.router.v1.SendWindow"},
   },
   ["clarion.api.router.v1.RescheduleNotificationRequest"]={
     ["notification_id"]="string",
@@ -251,6 +255,12 @@ types={
     ["endTime"]="timestamp",
     ["next_time"]="timestamp",
     ["nextTime"]="timestamp",
+  },
+  ["clarion.api.router.v1.SendWindow"]={
+    ["start"]="string",
+    ["end"]="string",
+    ["days"]={list="string"},
+    ["timezone"]="string",
   },
   ["clarion.api.templating.v1.PreviewTemplateRequest"]={
     ["template_id"]="string",

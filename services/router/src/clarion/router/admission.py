@@ -15,7 +15,9 @@ from google.protobuf.struct_pb2 import ListValue, Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from clarion.api.router.v1.notification_pb2 import Notification
+from clarion.api.router.v1.notification_type_service_pb2 import NotificationType
 from clarion.runtime.errors import FieldViolation
+from clarion.runtime.time_zones import REMEDY, is_time_zone
 
 MOST_LEVELS = 16
 """How deep ``data`` may be nested. Decoders give up at 100 messages inside each other;
@@ -89,6 +91,7 @@ def objections(
         )
     if notification.HasField("data"):
         _judge_data(notification.data, object_to)
+    judge_send_window(notification, object_to)
     judge_times(notification, limits.max_schedule, now, object_to)
     return found
 
@@ -96,6 +99,16 @@ def objections(
 def seconds(instant: Timestamp) -> float:
     """A Timestamp as seconds since 1970."""
     return instant.seconds + instant.nanos / 1e9
+
+
+def judge_send_window(
+    given: Notification | NotificationType, object_to: Object
+) -> None:
+    """Objects to a time zone that there is not; the contract has the other rules."""
+    if given.HasField("send_window"):
+        zone = given.send_window.timezone
+        if zone and not is_time_zone(zone):
+            object_to("send_window.timezone", REMEDY, "timezone.known")
 
 
 def judge_times(

@@ -2,8 +2,8 @@
 
 Rules are looked at in this order; the first that objects gives the reason: expiry, a
 person that is not known, the channel's switch, the category's switch, the category's
-switch for that channel, quiet hours, an address, suppression. Of a critical type
-switches and quiet hours are not looked at.
+switch for that channel, quiet hours, the sender's window, an address, suppression. Of a
+critical type switches and quiet hours are not looked at.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from clarion.api.recipients.v1.recipient_service_pb2 import RecipientProfile
 from clarion.router.admission import seconds
 from clarion.router.notification_types import DEFER, IGNORE, TypePolicy, policy_for
 from clarion.router.quiet_hours import QUIET_CHANNELS, is_quiet, quiet_until
+from clarion.router.send_windows import SendWindow, first_chance, window_of
 
 PLANNED = "planned"
 SKIPPED = "skipped"
@@ -31,6 +32,9 @@ DEFERRED = "deferred"
 FAILED = "failed"
 
 QUIET_HOURS = "quiet_hours"
+SEND_WINDOW = "send_window"
+NEVER_IN_WINDOW = "send_window_never_open"
+"""No moment of the window is free of quiet hours."""
 
 
 @dataclass(slots=True)
@@ -62,6 +66,8 @@ class Plan:
     policy: TypePolicy
     expiry: Timestamp | None = None
     """After this instant it is not sent any more."""
+    window: SendWindow | None = None
+    """When channels that disturb are used; any time where there is none."""
     permit: AcquireResult | None = None
     """What the limiter said, where it was asked."""
 
@@ -143,6 +149,9 @@ def decide(
         ],
         policy=policy,
         expiry=_expiry(item, policy),
+        window=window_of(notification.send_window)
+        if notification.HasField("send_window")
+        else policy.send_window,
     )
     if plan.expiry is not None and is_over(plan.expiry, now):
         plan.object(EXPIRED, "expired")
@@ -182,6 +191,14 @@ def _judge(plan: Plan, channel: ChannelPlan, now: datetime) -> None:
         if _is_quiet(plan, channel.channel, now):
             _rest(plan, channel, now)
             return
+    if plan.window is not None and channel.channel in QUIET_CHANNELS:
+        chance = _first_chance(plan, plan.window, now)
+        if chance is None:
+            channel.object(SKIPPED, NEVER_IN_WINDOW)
+            return
+        if chance > now:
+            plan.defer(channel, SEND_WINDOW, chance)
+            return
     channel.targets.extend(_targets(plan, channel.channel))
     if not channel.targets:
         channel.object(SKIPPED, "no_address")
@@ -210,8 +227,30 @@ def _rest(plan: Plan, channel: ChannelPlan, now: datetime) -> None:
         )
     if until is None:
         channel.object(SKIPPED, QUIET_HOURS)
+        return
+    if plan.window is not None:
+        until = _first_chance(plan, plan.window, until)
+    if until is None:
+        channel.object(SKIPPED, NEVER_IN_WINDOW)
     else:
         plan.defer(channel, QUIET_HOURS, until)
+
+
+def _first_chance(plan: Plan, window: SendWindow, now: datetime) -> datetime | None:
+    """When a channel that disturbs may be used, as far as times of day say."""
+    preferences = plan.profile.preferences
+    waits = (
+        plan.policy.quiet_hours_policy == DEFER
+        and plan.priority != "high"
+        and not plan.policy.critical
+        and preferences.HasField("quiet_hours")
+    )
+    return first_chance(
+        window,
+        preferences.quiet_hours if waits else None,
+        plan.profile.recipient.time_zone,
+        now,
+    )
 
 
 def _unwanted(preferences: Preferences, plan: Plan, channel: str) -> str:

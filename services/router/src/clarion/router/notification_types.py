@@ -8,6 +8,8 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Protocol
 
+from clarion.router.send_windows import SendWindow
+
 DEFAULT_PRIORITY = "medium"
 DEFAULT_CHANNELS = ("push", "in_app")
 
@@ -50,6 +52,8 @@ class TypePolicy:
     """defer, skip or ignore."""
     over_limit_policy: str = DROP
     """drop or defer."""
+    send_window: SendWindow | None = None
+    """When channels that disturb are used; the notification's own wins."""
     template_id: str = ""
     channel_templates: Mapping[str, str] = field(default_factory=dict)
     """By channel; wins over ``template_id``."""

@@ -62,13 +62,16 @@ def _end_of(start: str, end: str, zone_name: str, now: datetime) -> datetime | N
         if candidate.astimezone(zone).replace(tzinfo=None) == ending:
             return candidate
         # The clocks change before it: the span may end there, or go on from there.
-        at = _change(zone, at, candidate)
+        at = change_of_clocks(zone, at, candidate)
         if not _lies_in(first, last, at.astimezone(zone).time()):
             return at
 
 
-def _change(zone: tzinfo, after: datetime, before: datetime) -> datetime:
-    """The instant of a change of the clocks between the two, to the second."""
+def change_of_clocks(zone: tzinfo, after: datetime, before: datetime) -> datetime:
+    """The instant of a change of the clocks between the two, to the second.
+
+    There must be one: their offsets differ.
+    """
     offset = after.astimezone(zone).utcoffset()
     low, high = int(after.timestamp()), int(before.timestamp()) + 1
     while high - low > 1:

@@ -15,8 +15,10 @@ from clarion.router.deciding import (
     DEFERRED,
     EXPIRED,
     FAILED,
+    NEVER_IN_WINDOW,
     PLANNED,
     QUIET_HOURS,
+    SEND_WINDOW,
     SUPPRESSED,
     ChannelPlan,
     Plan,
@@ -45,6 +47,8 @@ _OF_REASON = {
     QUIET_HOURS: "quiet_hours",
     "no_address": "address",
     COLLAPSE_KEY: COLLAPSE_KEY,
+    SEND_WINDOW: SEND_WINDOW,
+    NEVER_IN_WINDOW: SEND_WINDOW,
 }
 Describe = Callable[[Plan, ChannelPlan], str]
 
@@ -90,6 +94,8 @@ def _stopped_at(plan: Plan, channel: ChannelPlan) -> str:
 def _of_channel(plan: Plan, channel: ChannelPlan, stop: str) -> Iterator[RuleOutcome]:
     for rule, describe in _CHANNEL_RULES.items():
         if plan.policy.critical and rule in _WISHES:
+            continue
+        if rule == SEND_WINDOW and plan.window is None:
             continue
         if rule == stop:
             outcome = DEFER if channel.outcome == DEFERRED else SKIP
@@ -178,6 +184,23 @@ def _quiet(plan: Plan, channel: ChannelPlan) -> str:
     return span
 
 
+def _window(plan: Plan, channel: ChannelPlan) -> str:
+    if channel.channel not in QUIET_CHANNELS:
+        return "the channel does not disturb"
+    assert plan.window is not None
+    zone = plan.window.time_zone or plan.profile.recipient.time_zone or "UTC"
+    span = f"{plan.window.words} {zone}"
+    if channel.reason == NEVER_IN_WINDOW:
+        return f"{span}; the person's quiet hours leave no moment of it"
+    if channel.reason != SEND_WINDOW:
+        return f"{span}; open"
+    if channel.outcome == EXPIRED:
+        return f"{span}; it expires before it opens"
+    if channel.release_time is not None:
+        return f"{span}; opens {channel.release_time.isoformat(timespec='seconds')}"
+    return span
+
+
 def _address(plan: Plan, channel: ChannelPlan) -> str:
     return "none" if channel.reason == "no_address" else "there is one"
 
@@ -199,6 +222,7 @@ _CHANNEL_RULES: Mapping[str, Describe] = {
     "category_preference": _category,
     "category_channel_preference": _category_channel,
     "quiet_hours": _quiet,
+    SEND_WINDOW: _window,
     "address": _address,
     "suppression": _suppression,
 }

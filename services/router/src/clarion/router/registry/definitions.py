@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from clarion.api.router.v1.notification_type_service_pb2 import NotificationType
-from clarion.router.admission import Object
+from clarion.router.admission import Object, judge_send_window
 from clarion.router.notification_types import (
     DEFER,
     DIGEST,
@@ -15,6 +15,7 @@ from clarion.router.notification_types import (
     TypePolicy,
     policy_for,
 )
+from clarion.router.send_windows import window_of
 from clarion.runtime.errors import FieldViolation
 from clarion.runtime.streams import LANES
 
@@ -57,6 +58,9 @@ def policy_of(full: NotificationType) -> TypePolicy:
         time_to_live=lives,
         quiet_hours_policy=full.quiet_hours_policy,
         over_limit_policy=full.over_limit_policy,
+        send_window=window_of(full.send_window)
+        if full.HasField("send_window")
+        else None,
         template_id=full.template_id,
         channel_templates=dict(full.channel_templates),
     )
@@ -94,6 +98,7 @@ def objections(
                 f"must be more than nothing and at most {LONGEST_LIFE.days} days",
                 "duration.range",
             )
+    judge_send_window(given, object_to)
     _judge_templates(given, channels, object_to)
     found += _not_served(given)
     return found

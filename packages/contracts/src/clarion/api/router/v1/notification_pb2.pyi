@@ -64,6 +64,7 @@ class Notification(_message.Message):
     STRATEGY_FIELD_NUMBER: _builtins.int
     TEMPLATE_VERSION_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
+    SEND_WINDOW_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The person, by the id of the caller's own system: 1 to 128 characters without white space."""
     type: _builtins.str
@@ -112,6 +113,10 @@ class Notification(_message.Message):
     def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Free labels of the caller, at most 16; shown in tracking and webhooks, not to the person."""
 
+    @_builtins.property
+    def send_window(self) -> Global___SendWindow:
+        """Outside of it push, email and SMS wait for its next start, whatever the priority. Absent: the type's, else any time."""
+
     def __init__(
         self,
         *,
@@ -133,11 +138,50 @@ class Notification(_message.Message):
         strategy: _builtins.str = ...,
         template_version: _builtins.int = ...,
         tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        send_window: Global___SendWindow | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "expires_at", b"expires_at", "scheduled_at", b"scheduled_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "expires_at", b"expires_at", "scheduled_at", b"scheduled_at", "send_window", b"send_window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "channels", b"channels", "collapse_key", b"collapse_key", "data", b"data", "digest_key", b"digest_key", "expires_at", b"expires_at", "idempotency_key", b"idempotency_key", "locale", b"locale", "message", b"message", "priority", b"priority", "scheduled_at", b"scheduled_at", "strategy", b"strategy", "tags", b"tags", "template_id", b"template_id", "template_version", b"template_version", "title", b"title", "type", b"type", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "channels", b"channels", "collapse_key", b"collapse_key", "data", b"data", "digest_key", b"digest_key", "expires_at", b"expires_at", "idempotency_key", b"idempotency_key", "locale", b"locale", "message", b"message", "priority", b"priority", "scheduled_at", b"scheduled_at", "send_window", b"send_window", "strategy", b"strategy", "tags", b"tags", "template_id", b"template_id", "template_version", b"template_version", "title", b"title", "type", b"type", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Notification: _TypeAlias = Notification  # noqa: Y015
+
+@_typing.final
+class SendWindow(_message.Message):
+    """SendWindow is when the sender wants push, email and SMS to go out, by the wall clock. A span over midnight belongs to
+    the day of its start.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    TIMEZONE_FIELD_NUMBER: _builtins.int
+    start: _builtins.str
+    """The beginning, HH:MM."""
+    end: _builtins.str
+    """The end, HH:MM, not included. The same as start: the whole day."""
+    timezone: _builtins.str
+    """The time zone, an IANA name. Empty: the person's, else UTC."""
+    @_builtins.property
+    def days(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The days: mon, tue, wed, thu, fri, sat, sun. Empty: every day."""
+
+    def __init__(
+        self,
+        *,
+        start: _builtins.str = ...,
+        end: _builtins.str = ...,
+        days: _abc.Iterable[_builtins.str] | None = ...,
+        timezone: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "end", b"end", "start", b"start", "timezone", b"timezone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SendWindow: _TypeAlias = SendWindow  # noqa: Y015
