@@ -24,8 +24,9 @@ from clarion.api.recipients.v1.recipient_service_pb2 import (
     BatchPutRecipientsRequest,
     PutRecipientRequest,
 )
-from clarion.client.embedded.servers import ValkeyServer
+from clarion.client.embedded.servers import PostgresServer, ValkeyServer
 from clarion.recipients.announcing import NatsAnnouncer, changed_subject
+from clarion.recipients.cache.live_defaults import LiveDefaults
 from clarion.recipients.cache.profile_cache import ProfileCache, profile_key
 from clarion.recipients.cache.suppression_mirror import MARKER
 from clarion.recipients.profiles import Profiles
@@ -34,6 +35,7 @@ from clarion.recipients.tables import profiles as rows
 from clarion.runtime.errors import UnavailableError
 from clarion.runtime.jetstream import Streams
 from clarion.runtime.keys import suppressed_key
+from clarion.runtime.migrations import migrate, migrations_of
 from clarion.runtime.postgres import open_pool
 from clarion.runtime.testing import refused, wait_until
 
@@ -144,28 +146,43 @@ async def test_without_valkey_postgres_answers_and_what_returns_is_not_stale(
 
 
 async def test_without_postgres_only_the_cached_are_answered(
+    start: Any, tenant: str, tmp_path: Path
+) -> None:
+    async with PostgresServer(tmp_path / "own-postgres") as own:
+        migrate(own.url, "recipients", migrations_of("recipients"))
+        async with start(postgres_url=own.url) as running:
+            stubs = running.of(tenant)
+            await put(stubs, "cached", "name")
+            await stubs.people.BatchPutRecipients(
+                BatchPutRecipientsRequest(recipients=[Recipient(user_id="not-cached")])
+            )
+            assert await names(stubs, "cached") == ["name"]
+            await own.stop()
+            assert await names(stubs, "cached") == ["name"]
+            for asked in (["not-cached"], ["cached", "not-cached"]):
+                with refused() as refusal:
+                    await names(stubs, *asked)
+                assert refusal.code is grpc.StatusCode.UNAVAILABLE
+                assert refusal.metadata == {"dependency": "postgres"}
+            with refused() as refusal:
+                await stubs.preferences.UpdatePreferences(
+                    UpdatePreferencesRequest(
+                        user_id="cached", preferences=Preferences()
+                    )
+                )
+            assert refusal.reason == "DEPENDENCY_UNAVAILABLE"
+
+
+async def test_nobody_is_answered_before_the_default_preferences_are_known(
     start: Any, tenant: str
 ) -> None:
     async with start() as whole:
-        stubs = whole.of(tenant)
-        await put(stubs, "cached", "name")
-        await stubs.people.BatchPutRecipients(
-            BatchPutRecipientsRequest(recipients=[Recipient(user_id="not-cached")])
-        )
-        assert await names(stubs, "cached") == ["name"]
+        await put(whole.of(tenant), "cached", "name")
+        assert await names(whole.of(tenant), "cached") == ["name"]
     async with start(postgres_url=NOWHERE, ready=False) as lame:
-        stubs = lame.of(tenant)
-        assert await names(stubs, "cached") == ["name"]
-        for asked in (["not-cached"], ["cached", "not-cached"]):
-            with refused() as refusal:
-                await names(stubs, *asked)
-            assert refusal.code is grpc.StatusCode.UNAVAILABLE
-            assert refusal.metadata == {"dependency": "postgres"}
         with refused() as refusal:
-            await stubs.preferences.UpdatePreferences(
-                UpdatePreferencesRequest(user_id="cached", preferences=Preferences())
-            )
-        assert refusal.reason == "DEPENDENCY_UNAVAILABLE"
+            await names(lame.of(tenant), "cached")
+    assert refusal.metadata == {"dependency": "postgres"}
 
 
 async def test_a_misread_is_not_cached_when_valkey_holds_rubbish(
@@ -180,7 +197,9 @@ async def test_the_joined_answer_keeps_order_and_repeats(
 ) -> None:
     await put(stubs, "a", "A")
     pool: Any = await open_pool(postgres_url, "recipients")
-    profiles = Profiles(pool, ProfileCache(redis, TTL))
+    live = LiveDefaults(pool)
+    await live.look()
+    profiles = Profiles(pool, ProfileCache(redis, TTL), live)
     first = await profiles.get(tenant, ["a", "nobody", "a"])
     assert await profiles.get(tenant, ["a", "nobody", "a"]) == first
     assert (await profiles.get_one(tenant, "a")).recipient.display_name == "A"
@@ -213,6 +232,7 @@ async def test_an_emptied_valkey_gets_the_suppressions_back(
     await redis.flushall()
     await until_there(redis, MARKER)
     assert await redis.exists(*keys) == 2
+    assert await redis.get(keys[0]) == b"stop"
 
 
 async def test_a_restarted_valkey_keeps_no_profile_from_before(

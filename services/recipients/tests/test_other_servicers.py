@@ -80,6 +80,8 @@ async def test_a_person_without_preferences_has_the_defaults(stubs: Any) -> None
         email_enabled=True,
         sms_enabled=True,
         in_app_enabled=True,
+        inherited=["push_enabled", "email_enabled", "sms_enabled", "in_app_enabled"],
+        warnings=got.warnings,
     )
 
 
@@ -181,6 +183,39 @@ async def test_a_suppression_is_in_valkey_under_every_spelling_until_lifted(
         await stubs.people.BatchGetRecipients(BatchGetRecipientsRequest(user_ids=["u"]))
     ).profiles
     assert not profile.suppressions
+
+
+def mail(reason: str) -> Suppression:
+    return Suppression(channel="email", address="u@example.com", reason=reason)
+
+
+@pytest.mark.parametrize(
+    ("added", "kept"),
+    [
+        ((["unsubscribe"],), "unsubscribe"),
+        ((["unsubscribe"], ["bounce"]), "bounce"),
+        ((["bounce"], ["unsubscribe"]), "bounce"),
+        ((["complaint"], ["bounce"]), "complaint"),
+        ((["unsubscribe"], ["stop"], ["unsubscribe"]), "stop"),
+        ((["manual", "unsubscribe"],), "manual"),
+        ((["unsubscribe", "manual"],), "manual"),
+    ],
+)
+async def test_an_unsubscription_gives_way_to_what_stops_more(
+    stubs: Any, redis: Any, tenant: str, added: tuple[list[str], ...], kept: str
+) -> None:
+    await stubs.people.PutRecipient(
+        PutRecipientRequest(user_id="u", recipient=Recipient(email="U@example.com"))
+    )
+    new = [await suppress(stubs, *map(mail, reasons)) for reasons in added]
+    assert new == [1] + [0] * (len(added) - 1)
+    (profile,) = (
+        await stubs.people.BatchGetRecipients(BatchGetRecipientsRequest(user_ids=["u"]))
+    ).profiles
+    assert [entry.reason for entry in profile.suppressions] == [kept]
+    for spelling in ("u@example.com", "U@example.com"):
+        key = suppressed_key(tenant, "email", spelling)
+        assert (await redis.get(key)).decode() == kept
 
 
 async def test_an_instant_that_does_not_exist_is_refused(stubs: Any) -> None:

@@ -237,6 +237,37 @@ def test_a_suppressed_address_is_not_used(
     assert len(plan.planned) == 3
 
 
+REASONS = ("bounce", "complaint", "stop", "unsubscribe", "unregistered", "manual")
+ADDRESSES = {
+    "push": "token-1",
+    "email": "ada@example.com",
+    "sms": "+14155550123",
+    "in_app": "ada",
+}
+
+
+@pytest.mark.parametrize("critical", [False, True])
+@pytest.mark.parametrize("channel", CHANNELS)
+@pytest.mark.parametrize("reason", REASONS)
+def test_a_suppression_stops_everything_but_critical_mail_after_an_unsubscription(
+    reason: str,
+    channel: str,
+    critical: bool,
+    make_item: Any,
+    person: Any,
+    clock: FakeClock,
+) -> None:
+    profile = person()
+    del profile.recipient.devices[1:]
+    profile.suppressions.add(channel=channel, address=ADDRESSES[channel], reason=reason)
+    policy = TypePolicy(category="c", channels=(channel,), critical=critical)
+    plan = decide(make_item(), profile, clock.now(), policy)
+    if (reason, channel, critical) == ("unsubscribe", "email", True):
+        assert outcome(plan, channel) == (PLANNED, "")
+    else:
+        assert outcome(plan, channel) == ("suppressed", reason)
+
+
 def test_one_suppressed_device_leaves_the_other(
     make_item: Any, person: Any, clock: FakeClock
 ) -> None:

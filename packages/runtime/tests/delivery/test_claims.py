@@ -139,6 +139,45 @@ async def test_what_came_in_since_stops_a_delivery(
     assert await redis.exists(claim_key("demo", plain.delivery_id))
 
 
+REASONS = ("bounce", "complaint", "stop", "unsubscribe", "unregistered", "manual", "1")
+
+
+async def test_only_critical_mail_goes_to_who_unsubscribed(
+    claims: Claims, redis: Redis
+) -> None:
+    table = [
+        (reason, channel, critical, make_job(channel=channel, critical=critical))
+        for reason in REASONS
+        for channel in ("push", "email", "sms", "in_app")
+        for critical in (False, True)
+    ]
+    for reason, channel, _, job in table:
+        await redis.set(suppressed_key("demo", channel, job.target.address), reason)
+    found = await states(claims, *asks("w1", *(row[3] for row in table)))
+    passed = [
+        row[:3]
+        for row, state in zip(table, found, strict=True)
+        if state is ClaimState.CLAIMED
+    ]
+    assert passed == [("unsubscribe", "email", True)]
+    assert set(found) == {ClaimState.CLAIMED, ClaimState.SUPPRESSED}
+
+
+async def test_critical_mail_is_stopped_by_all_else(
+    claims: Claims, redis: Redis
+) -> None:
+    cancelled = make_job(channel="email", critical=True)
+    expired = make_job(channel="email", critical=True)
+    for job in (cancelled, expired):
+        key = suppressed_key("demo", "email", job.target.address)
+        await redis.set(key, "unsubscribe")
+    await redis.set(cancelled_key("demo", cancelled.notification_id), 1)
+    assert await states(claims, *asks("w1", cancelled)) == [ClaimState.CANCELLED]
+    # What is over is over, by whichever word.
+    (state,) = await states(claims, *asks("w1", expired, expired=True))
+    assert state is not ClaimState.CLAIMED
+
+
 async def test_what_is_done_is_done_even_if_cancelled_or_expired_since(
     claims: Claims, redis: Redis
 ) -> None:

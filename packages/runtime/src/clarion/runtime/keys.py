@@ -20,7 +20,7 @@ def cancelled_key(tenant: str, notification_id: str) -> str:
 
 
 def suppressed_key(tenant: str, channel: str, address: str) -> str:
-    """Set while nothing may be sent to an address; the address itself is not stored.
+    """The reason why nothing may be sent to an address, which itself is not stored.
 
     Mail addresses are one in whatever case they are written.
     """

@@ -14,13 +14,17 @@ from clarion.api.recipients.v1.topic_service_pb2_grpc import (
     add_TopicServiceServicer_to_server,
 )
 from clarion.recipients.announcing import Announcer, NatsAnnouncer, Silence
+from clarion.recipients.cache.live_defaults import LiveDefaults
 from clarion.recipients.cache.profile_cache import ProfileCache
 from clarion.recipients.cache.suppression_mirror import SuppressionMirror
 from clarion.recipients.changes import Changes
+from clarion.recipients.critical_types import CriticalTypes, NoCriticalTypes
+from clarion.recipients.defaults import Defaults
 from clarion.recipients.people import People
 from clarion.recipients.profiles import Profiles
 from clarion.recipients.readiness import Readiness
 from clarion.recipients.registration import add_recipient_service
+from clarion.recipients.router_types import RouterTypes
 from clarion.recipients.servicers.consent import ConsentServicer
 from clarion.recipients.servicers.preference import PreferenceServicer
 from clarion.recipients.servicers.recipient import RecipientServicer
@@ -48,9 +52,13 @@ async def build(service: Service, settings: Settings) -> None:
 
     service.depends_on("stores", Readiness(lambda: check_pool(pool), ping).check)
 
+    live = LiveDefaults(pool)
+    # So that the first call finds them read.
+    await live.look()
+    service.add_task("default-preferences", live.run)
     announcer: Announcer = Silence()
     if service.settings.nats_url:
-        nats = announcer = NatsAnnouncer(service.settings.nats_url)
+        nats = announcer = NatsAnnouncer(service.settings.nats_url, live.hint)
         service.add_task("announcer", nats.run)
     cache = ProfileCache(redis, settings.profile_ttl)
     service.add_task("profile-cache", cache.run)
@@ -62,11 +70,21 @@ async def build(service: Service, settings: Settings) -> None:
     people = People(changes, clock)
     suppressions = Suppressions(mirror, changes, clock)
     service.add_servicer(
-        add_recipient_service, RecipientServicer(people, Profiles(pool, cache))
+        add_recipient_service, RecipientServicer(people, Profiles(pool, cache, live))
     )
+    critical: CriticalTypes = NoCriticalTypes()
+    if service.settings.router_target:
+        critical = RouterTypes(service.channel("router"), clock)
     service.add_servicer(
         add_PreferenceServiceServicer_to_server,
-        PreferenceServicer(pool, changes, clock),
+        PreferenceServicer(
+            pool,
+            changes,
+            live,
+            Defaults(pool, live, announcer, clock),
+            critical,
+            clock,
+        ),
     )
     service.add_servicer(
         add_ConsentServiceServicer_to_server,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from clarion.api.recipients.v1.recipient_pb2 import Preferences
 from clarion.api.recipients.v1.recipient_service_pb2 import (
     BatchGetRecipientsResponse,
     RecipientProfile,
 )
 from clarion.recipients import metrics
+from clarion.recipients.cache.live_defaults import LiveDefaults
 from clarion.recipients.cache.profile_cache import ProfileCache
+from clarion.recipients.preferences import effective
 from clarion.recipients.tables import profiles
 from clarion.recipients.transactions import Pool
 
@@ -17,17 +20,21 @@ from clarion.recipients.transactions import Pool
 class Profiles:
     """All that deciding needs of people."""
 
-    def __init__(self, pool: Pool, cache: ProfileCache) -> None:
+    def __init__(self, pool: Pool, cache: ProfileCache, defaults: LiveDefaults) -> None:
         self._pool = pool
         self._cache = cache
+        self._defaults = defaults
 
     async def get(self, tenant: str, user_ids: Sequence[str]) -> bytes:
         """A serialized BatchGetRecipientsResponse, in the order asked for.
 
         Each cached value is a response with one profile, and protobuf messages joined
-        end to end are the merged message: so nothing is parsed here. Raises
-        UnavailableError when somebody is not cached and Postgres does not answer.
+        end to end are the merged message: so nothing is parsed here, unless the tenant
+        has default preferences: what is cached is the people's own, so that a change of
+        the defaults holds at once. Raises UnavailableError when somebody is not cached
+        and Postgres does not answer.
         """
+        defaults = self._defaults.of(tenant)
         values = await self._cache.get(tenant, user_ids)
         missing = {
             user_id: b""
@@ -41,6 +48,8 @@ class Profiles:
                 for user_id, value in zip(user_ids, values, strict=True)
             ]
         metrics.record_profiles(len(user_ids) - len(missing), len(missing))
+        if defaults is not None:
+            return b"".join(_with_defaults(value or b"", defaults) for value in values)
         return b"".join(values)  # type: ignore[arg-type]  # none is missing any more
 
     async def get_one(self, tenant: str, user_id: str) -> RecipientProfile:
@@ -57,3 +66,13 @@ class Profiles:
         }
         await self._cache.fill(tenant, lease, values)
         return values
+
+
+def _with_defaults(value: bytes, defaults: Preferences) -> bytes:
+    """A response with one profile whose preferences are the effective ones."""
+    response = BatchGetRecipientsResponse.FromString(value)
+    profile = response.profiles[0]
+    if not profile.found:
+        return value
+    profile.preferences.CopyFrom(effective(profile.preferences, defaults))
+    return response.SerializeToString()

@@ -33,8 +33,8 @@ class Suppressions:
             )
             await change.touches(reached.user_ids)
             # Before the commit: a crash between the two leaves too much suppressed.
-            await self._mirror.set(tenant, addresses, reached.emails)
-        return added
+            await self._mirror.set(tenant, added.reasons, reached.emails)
+        return added.new
 
     async def remove(self, tenant: str, channel: str, address: str) -> bool:
         """Lifts a suppression; whether there was one.

@@ -1,9 +1,9 @@
 """Who gets a notification, on which channel, and why not. Pure.
 
 Rules are looked at in this order; the first that objects gives the reason: expiry, a
-person that is not known, the channel's switch, the category's switch, the category's
-switch for that channel, quiet hours, the sender's window, an address, suppression. Of a
-critical type switches and quiet hours are not looked at.
+person that is not known, the switches (wishes.py), quiet hours, the sender's window, an
+address, suppression. Of a critical type switches and quiet hours are not looked at, and
+mail of it goes to an address that is suppressed because its owner unsubscribed.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from clarion.api.event.v1.work_pb2 import IntakeItem, Target
 from clarion.api.ratelimit.v1.rate_limit_service_pb2 import AcquireResult
-from clarion.api.recipients.v1.recipient_pb2 import Preferences
 from clarion.api.recipients.v1.recipient_service_pb2 import RecipientProfile
 from clarion.router.admission import seconds
 from clarion.router.notification_types import DEFER, IGNORE, TypePolicy, policy_for
 from clarion.router.quiet_hours import QUIET_CHANNELS, is_quiet, quiet_until
 from clarion.router.send_windows import SendWindow, first_chance, window_of
+from clarion.router.wishes import unwanted
 
 PLANNED = "planned"
 SKIPPED = "skipped"
@@ -35,6 +35,7 @@ QUIET_HOURS = "quiet_hours"
 SEND_WINDOW = "send_window"
 NEVER_IN_WINDOW = "send_window_never_open"
 """No moment of the window is free of quiet hours."""
+UNSUBSCRIBED = "unsubscribe"
 
 
 @dataclass(slots=True)
@@ -184,7 +185,7 @@ def is_over(instant: Timestamp, now: datetime) -> bool:
 
 def _judge(plan: Plan, channel: ChannelPlan, now: datetime) -> None:
     if not plan.policy.critical:
-        reason = _unwanted(plan.profile.preferences, plan, channel.channel)
+        reason = unwanted(plan.profile.preferences, plan.names, channel.channel)
         if reason:
             channel.object(SKIPPED, reason)
             return
@@ -253,41 +254,6 @@ def _first_chance(plan: Plan, window: SendWindow, now: datetime) -> datetime | N
     )
 
 
-def _unwanted(preferences: Preferences, plan: Plan, channel: str) -> str:
-    """The switch that is off, or nothing."""
-    switch = _SWITCHES.get(channel)
-    if (
-        switch is not None
-        and not getattr(preferences, switch)
-        and preferences.HasField(switch)  # type: ignore[arg-type]
-    ):
-        return "channel_disabled"
-    categories = preferences.categories
-    by_category = preferences.category_channels
-    if not (categories or by_category):
-        return ""
-    names = plan.names
-    if categories:
-        for name in names:
-            if not categories.get(name, True):
-                return "category_disabled"
-    if by_category:
-        for name in names:
-            # Asked first: looking up a map of messages adds what is not there.
-            if name in by_category and not by_category[name].channels.get(
-                channel, True
-            ):
-                return "category_channel_disabled"
-    return ""
-
-
-_SWITCHES = {
-    name.removesuffix("_enabled"): name
-    for name in Preferences.DESCRIPTOR.fields_by_name
-    if name.endswith("_enabled")
-}
-
-
 def _targets(plan: Plan, channel: str) -> Sequence[Target]:
     recipient = plan.profile.recipient
     if channel == "push":
@@ -309,11 +275,21 @@ def _targets(plan: Plan, channel: str) -> Sequence[Target]:
     return []
 
 
+def passes_unsubscribed(plan: Plan, channel: str) -> bool:
+    """Whether an address whose owner unsubscribed is written to all the same.
+
+    So the law allows for mail that somebody needs (a receipt, a security notice), and
+    for nothing else: not after STOP, a complaint or a bounce, and on no other channel.
+    """
+    return plan.policy.critical and channel == "email"
+
+
 def _drop_suppressed(plan: Plan, channel: ChannelPlan) -> None:
+    passing = UNSUBSCRIBED if passes_unsubscribed(plan, channel.channel) else None
     suppressed = {
         entry.address: entry.reason
         for entry in plan.profile.suppressions
-        if entry.channel == channel.channel
+        if entry.channel == channel.channel and entry.reason != passing
     }
     if not suppressed:
         return

@@ -119,7 +119,10 @@ def write_down(
     trace = decided.decision
     trace.category = plan.category
     trace.priority = plan.priority
-    trace.preferences_version = plan.profile.preferences.version
+    preferences = plan.profile.preferences
+    trace.preferences_version = preferences.version
+    trace.default_preferences_version = preferences.defaults_version
+    trace.release = item.release
     trace.decided_time.CopyFrom(now)
     jobs: list[EncodedJob] = []
     for channel in plan.channels:
@@ -189,4 +192,6 @@ def _job_for(
         job.content.data.CopyFrom(notification.data)
     if plan.expiry is not None:
         job.expires_time.CopyFrom(plan.expiry)
+    if plan.policy.critical:
+        job.critical = True
     return job

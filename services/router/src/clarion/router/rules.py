@@ -20,11 +20,14 @@ from clarion.router.deciding import (
     QUIET_HOURS,
     SEND_WINDOW,
     SUPPRESSED,
+    UNSUBSCRIBED,
     ChannelPlan,
     Plan,
+    passes_unsubscribed,
 )
 from clarion.router.notification_types import IGNORE
 from clarion.router.quiet_hours import QUIET_CHANNELS
+from clarion.router.wishes import CHANNEL
 
 PASS = "pass"
 SKIP = "skip"
@@ -137,29 +140,42 @@ def _switch(plan: Plan, channel: ChannelPlan) -> str:
         return "no switch"
     if not preferences.HasField(name):  # type: ignore[arg-type]
         return f"{name} is not set"
-    return f"{name} is {'on' if getattr(preferences, name) else 'off'}"
+    is_on = getattr(preferences, name)
+    seen = f"{name} is {'on' if is_on else 'off'}{_origin(plan, name)}"
+    if is_on or channel.reason == CHANNEL:
+        return seen
+    return f"{seen}, but the person asks for it here"
 
 
 def _category(plan: Plan, channel: ChannelPlan) -> str:
-    switches = plan.profile.preferences.categories
-    return _switches({name: switches.get(name) for name in plan.names})
+    preferences = plan.profile.preferences
+    switches = preferences.categories
+    return _switches(plan, "categories.", {n: switches.get(n) for n in plan.names})
 
 
 def _category_channel(plan: Plan, channel: ChannelPlan) -> str:
     known = plan.profile.preferences.category_channels
-    return _switches(
-        {
-            name: known[name].channels.get(channel.channel) if name in known else None
-            for name in plan.names
-        }
-    )
+    found = {
+        name: known[name].channels.get(channel.channel) if name in known else None
+        for name in plan.names
+    }
+    return _switches(plan, "category_channels.", found, f".{channel.channel}")
 
 
-def _switches(found: Mapping[str, bool | None]) -> str:
+def _switches(
+    plan: Plan, before: str, found: Mapping[str, bool | None], after: str = ""
+) -> str:
     return ", ".join(
         f"{name} is {'not set' if value is None else 'on' if value else 'off'}"
+        f"{_origin(plan, f'{before}{name}{after}')}"
         for name, value in found.items()
     )
+
+
+def _origin(plan: Plan, value: str) -> str:
+    """Where a value comes from, unless it is the person's own."""
+    is_inherited = value in plan.profile.preferences.inherited
+    return " by the tenant's defaults" if is_inherited else ""
 
 
 def _quiet(plan: Plan, channel: ChannelPlan) -> str:
@@ -170,7 +186,7 @@ def _quiet(plan: Plan, channel: ChannelPlan) -> str:
     if not (hours.start and hours.end):
         return "none"
     zone = hours.timezone or plan.profile.recipient.time_zone or "UTC"
-    span = f"{hours.start} to {hours.end} {zone}"
+    span = f"{hours.start} to {hours.end} {zone}{_origin(plan, 'quiet_hours')}"
     if plan.priority == "high":
         return f"{span}; high priority passes"
     if plan.policy.quiet_hours_policy == IGNORE:
@@ -208,7 +224,12 @@ def _address(plan: Plan, channel: ChannelPlan) -> str:
 def _suppression(plan: Plan, channel: ChannelPlan) -> str:
     entries = plan.profile.suppressions
     reasons = sorted({e.reason for e in entries if e.channel == channel.channel})
-    return f"addresses suppressed: {', '.join(reasons)}" if reasons else "none"
+    if not reasons:
+        return "none"
+    seen = f"addresses suppressed: {', '.join(reasons)}"
+    if UNSUBSCRIBED in reasons and passes_unsubscribed(plan, channel.channel):
+        return f"{seen}; critical mail goes to who unsubscribed"
+    return seen
 
 
 _WISHES = (

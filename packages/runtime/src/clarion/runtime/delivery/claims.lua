@@ -4,8 +4,10 @@
 --       all jobs, of each job that has a collapse key, the latest under it
 -- ARGV  [1] lease in ms, [2] time to live of the keys in ms, and of all jobs, as every
 --       argument costs the client: [3] the owners and [4] the attempts with a space
---       between them, [5] a "1" for each that has expired and a "0" for the others
+--       between them, [5] a "1" for each that has expired, a "2" for each whose address
+--       may have unsubscribed (critical mail) and a "0" for the others
 --       [6] only with collapse keys: "<i> <accepted, us> <notification> " of each job
+-- Value of suppressed: the reason.
 -- Value of a claim:
 --       L<owner> <attempt> <end of the lease, ms>    is being sent
 --       W<attempt>                                   waits for that attempt
@@ -68,7 +70,8 @@ for i = 1, count do
     local stopped = redis.call('MGET', KEYS[3 * i - 1], KEYS[3 * i])
     if stopped[1] then
       letter = 'X'
-    elseif stopped[2] then
+    elseif stopped[2] and not (stopped[2] == 'unsubscribe'
+        and string.byte(ARGV[5], i) == 50) then
       letter = 'S'
     elseif newer and newer[i] then
       letter = 'N'

@@ -134,7 +134,7 @@ class Claims:
                 self._ttl,
                 " ".join([ask.owner for ask in theirs]),
                 " ".join([str(ask.job.attempt or 1) for ask in theirs]),
-                "".join(["1" if ask.is_expired else "0" for ask in theirs]),
+                "".join([_flag(ask) for ask in theirs]),
             )
             if keyed:
                 keys += [
@@ -197,6 +197,13 @@ class _Script:
 def _place_in_time(number: int, job: DeliveryJob) -> str:
     accepted = job.accepted_time.ToMicroseconds()
     return f"{number} {accepted} {job.notification_id}"
+
+
+def _flag(ask: Ask) -> str:
+    if ask.is_expired:
+        return "1"
+    # What somebody needs may be mailed to them also after they unsubscribed.
+    return "2" if ask.job.critical and ask.job.channel == "email" else "0"
 
 
 def _claim_of(letter: str, details: Any) -> Claim:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from itertools import groupby
 from typing import Any
 
@@ -31,7 +31,8 @@ from clarion.runtime.valkey import redis_errors
 
 logger = logging.getLogger(__name__)
 
-MARKER = "recipients:suppressions-mirrored"
+# Renamed when the values become others: so all rows are written again by a new release.
+MARKER = "recipients:suppressions-mirrored:2"
 _LOOK_SECONDS = 1.0
 _ANSWER_SECONDS = 1.0
 _PAGE = 1000
@@ -52,13 +53,17 @@ class SuppressionMirror:
     async def set(
         self,
         tenant: str,
-        addresses: Sequence[tuple[str, str]],
-        emails: Iterable[str] = (),
+        addresses: Iterable[tuple[str, str, str]],
+        emails: Collection[str] = (),
     ) -> None:
-        """Marks (channel, address), under every spelling; before the commit."""
-        keys = _keys(tenant, addresses, emails)
+        """Marks (channel, address, reason), under every spelling; before the commit."""
+        keys = {
+            key: reason
+            for channel, address, reason in addresses
+            for key in _keys(tenant, [(channel, address)], emails)
+        }
         try:
-            await self._ask(self._redis.mset(dict.fromkeys(keys, b"1")))
+            await self._ask(self._redis.mset(keys))
         except UnavailableError:
             self._is_behind = True
             logger.warning("suppressions not mirrored yet", extra={"count": len(keys)})
@@ -110,14 +115,14 @@ class SuppressionMirror:
             async with transaction(self._pool) as connection:
                 rows = await suppressions.page_of_all(connection, last, _PAGE)
                 for tenant, of_tenant in groupby(rows, lambda row: row.tenant):
-                    keys = [
-                        key
+                    keys = {
+                        key: row.reason
                         for row in of_tenant
                         for key in _keys(
                             tenant, [(row.channel, row.address)], row.emails
                         )
-                    ]
-                    await self._ask(self._redis.mset(dict.fromkeys(keys, b"1")))
+                    }
+                    await self._ask(self._redis.mset(keys))
             count += len(rows)
             if len(rows) < _PAGE:
                 return count

@@ -191,7 +191,7 @@ LIMIT %(most)s
 SELECT pg_advisory_xact_lock(hashtextextended('suppression:' || %(tenant)s, 0))
 
 -- name: add_suppressions
-INSERT INTO suppression (
+INSERT INTO suppression AS s (
     tenant_id, address_digest, channel, address, reason, source, created_time
 )
 SELECT %(tenant)s, n.address_digest, n.channel, n.address, n.reason, n.source,
@@ -200,7 +200,20 @@ FROM unnest(
     %(address_digests)s::bytea[], %(channels)s::text[], %(addresses)s::text[],
     %(reasons)s::text[], %(sources)s::text[], %(created_times)s::timestamptz[]
 ) AS n (address_digest, channel, address, reason, source, created_time)
-ON CONFLICT DO NOTHING
+ON CONFLICT (tenant_id, address_digest, channel) DO UPDATE SET
+    reason = excluded.reason,
+    source = excluded.source,
+    created_time = excluded.created_time
+WHERE s.reason = 'unsubscribe' AND excluded.reason <> 'unsubscribe'
+RETURNING xmax = 0
+
+-- name: reasons_of
+SELECT s.address_digest, s.channel, s.reason
+FROM suppression AS s
+JOIN unnest(%(address_digests)s::bytea[], %(channels)s::text[])
+    AS n (address_digest, channel)
+    ON n.address_digest = s.address_digest AND n.channel = s.channel
+WHERE s.tenant_id = %(tenant)s
 
 -- name: remove_suppression
 DELETE FROM suppression
@@ -231,7 +244,7 @@ LIMIT %(most)s
 
 -- name: page_of_all_suppressions
 -- Locked, so that none is lifted between this and the write of its key to Valkey.
-SELECT s.tenant_id, s.address_digest, s.channel, s.address,
+SELECT s.tenant_id, s.address_digest, s.channel, s.address, s.reason,
     ARRAY(
         SELECT p.email FROM person AS p
         WHERE p.tenant_id = s.tenant_id AND p.email_digest = s.address_digest
@@ -259,4 +272,31 @@ SELECT user_id FROM topic_subscriber
 WHERE tenant_id = %(tenant)s AND topic = %(topic)s
   AND user_id > %(after)s COLLATE "C"
 ORDER BY user_id
+LIMIT %(most)s
+
+-- name: take_turn_with_defaults
+-- Writers take turns, so that a revision is never committed before a lower one.
+SELECT pg_advisory_xact_lock(hashtextextended('default_preference', 0))
+
+-- name: get_default_preference
+SELECT body, version, updated_time FROM default_preference
+WHERE tenant_id = %(tenant)s
+
+-- name: put_default_preference
+INSERT INTO default_preference AS d (
+    tenant_id, body, version, revision, updated_time
+)
+VALUES (
+    %(tenant)s, %(body)s, %(version)s, nextval('default_preference_revision'), %(now)s
+)
+ON CONFLICT (tenant_id) DO UPDATE SET
+    body = excluded.body,
+    version = excluded.version,
+    revision = excluded.revision,
+    updated_time = excluded.updated_time
+
+-- name: changed_default_preferences
+SELECT tenant_id, revision, body, version, updated_time FROM default_preference
+WHERE revision > %(after)s
+ORDER BY revision
 LIMIT %(most)s

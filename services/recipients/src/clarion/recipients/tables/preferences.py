@@ -28,11 +28,13 @@ async def change(
     tenant: str,
     user_id: str,
     wanted: Preferences,
+    defaults: Preferences | None,
     now: datetime,
 ) -> Preferences:
-    """Merges a change; the preferences as stored then.
+    """Merges a change; the person's own preferences as stored then.
 
-    A change that changes nothing keeps the version, so that repeating is safe.
+    Never what the ``defaults`` fill in. A change that changes nothing keeps the
+    version, so that repeating is safe.
     """
     person = {"tenant": tenant, "user_id": user_id, "now": now}
     async with connection.pipeline():
@@ -44,7 +46,7 @@ async def change(
     fill_preferences(stored, user_id, *row)
     before = Preferences()
     before.CopyFrom(stored)
-    result = merged(stored, wanted)
+    result = merged(stored, wanted, defaults)
     if stored.version and result == bare(before):
         return stored
     version = stored.version + 1

@@ -13,6 +13,9 @@ from clarion.recipients.addresses import EMAIL, INBOX, digest, normalised
 from clarion.recipients.queries import QUERIES
 from clarion.recipients.transactions import Connection
 
+UNSUBSCRIBED = "unsubscribe"
+"""The one reason that critical mail passes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reached:
@@ -24,6 +27,16 @@ class Reached:
 
 
 @dataclass(frozen=True, slots=True)
+class Added:
+    """What came of adding suppressions."""
+
+    new: int
+    """How many there were not before."""
+    reasons: Sequence[tuple[str, str, str]]
+    """(channel, address, reason) of each as it is stored now."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
     """A row, for the mirror in Valkey."""
 
@@ -31,6 +44,7 @@ class Stored:
     digest: bytes
     channel: str
     address: str
+    reason: str
     emails: Sequence[str]
     """How the people with this address spell it."""
 
@@ -45,31 +59,47 @@ async def add(
     tenant: str,
     suppressions: Sequence[Suppression],
     now: datetime,
-) -> int:
-    """Adds suppressions; how many were new. An old one keeps its reason."""
-    by_key = {
-        (digest(address), entry.channel): (address, entry)
-        for entry in suppressions
-        for address in (normalised(entry.channel, entry.address),)
-    }
+) -> Added:
+    """Adds suppressions.
+
+    An old one keeps its reason, but for ``unsubscribe``: what stops less gives way to
+    what stops more.
+    """
+    by_key: dict[tuple[bytes, str], tuple[str, Suppression]] = {}
+    for entry in suppressions:
+        address = normalised(entry.channel, entry.address)
+        key = (digest(address), entry.channel)
+        if entry.reason != UNSUBSCRIBED or key not in by_key:
+            by_key[key] = (address, entry)
     rows = [(*key, *by_key[key]) for key in sorted(by_key)]
-    added = await connection.execute(
-        QUERIES["add_suppressions"],
-        {
-            "tenant": tenant,
-            "now": now,
-            "address_digests": [found for found, _, _, _ in rows],
-            "channels": [channel for _, channel, _, _ in rows],
-            "addresses": [address for _, _, address, _ in rows],
-            "reasons": [entry.reason for _, _, _, entry in rows],
-            "sources": [entry.source for _, _, _, entry in rows],
-            "created_times": [
-                instant.given(entry.created_time, entry.HasField("created_time"))
-                for _, _, _, entry in rows
-            ],
-        },
+    columns = {
+        "tenant": tenant,
+        "now": now,
+        "address_digests": [found for found, _, _, _ in rows],
+        "channels": [channel for _, channel, _, _ in rows],
+        "addresses": [address for _, _, address, _ in rows],
+        "reasons": [entry.reason for _, _, _, entry in rows],
+        "sources": [entry.source for _, _, _, entry in rows],
+        "created_times": [
+            instant.given(entry.created_time, entry.HasField("created_time"))
+            for _, _, _, entry in rows
+        ],
+    }
+    async with connection.pipeline():
+        added = await connection.execute(QUERIES["add_suppressions"], columns)
+        stored = await connection.execute(QUERIES["reasons_of"], columns)
+    reasons = {
+        (bytes(found), channel): reason
+        for found, channel, reason in await stored.fetchall()
+    }
+    return Added(
+        sum(is_new for (is_new,) in await added.fetchall()),
+        [
+            (entry.channel, entry.address, reasons[found, entry.channel])
+            for entry in suppressions
+            for found in (digest(normalised(entry.channel, entry.address)),)
+        ],
     )
-    return added.rowcount
 
 
 async def remove(
@@ -144,8 +174,15 @@ async def page_of_all(
         },
     )
     return [
-        Stored(tenant, found_by, channel, address, emails if channel == EMAIL else ())
-        for tenant, found_by, channel, address, emails in await found.fetchall()
+        Stored(
+            tenant,
+            found_by,
+            channel,
+            address,
+            reason,
+            emails if channel == EMAIL else (),
+        )
+        for tenant, found_by, channel, address, reason, emails in await found.fetchall()
     ]
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -11,15 +9,11 @@ from typing import TYPE_CHECKING, Any
 from clarion.router.notification_types import TypePolicy, policy_for
 from clarion.router.registry.definitions import policy_of
 from clarion.router.registry.table import TypeTable
-from clarion.runtime.errors import UnavailableError
+from clarion.runtime.following import REFRESH, Follower
 
 if TYPE_CHECKING:
     from clarion.runtime.jetstream import Streams
 
-_log = logging.getLogger(__name__)
-
-REFRESH = timedelta(milliseconds=500)
-"""Half of the second in which a change is honoured; hints make it sooner."""
 _PAGE = 1000
 _HINTS = "types.changed.*"
 
@@ -33,53 +27,24 @@ class LiveTypes:
 
     def __init__(self, table: TypeTable, refresh: timedelta = REFRESH) -> None:
         self._table = table
-        self._refresh = refresh.total_seconds()
         self._policies: dict[tuple[str, str], TypePolicy] = {}
         self._seen = 0
-        self._hint = asyncio.Event()
-        self._reading = asyncio.Lock()
-        self._is_failing = False
+        follower = Follower("types", self._take_over, refresh)
+        self.hint, self.read = follower.hint, follower.read
+        self.look, self.run = follower.look, follower.run
 
     def policy(self, tenant: str, type_: str) -> TypePolicy:
         """The policy of a tenant's type."""
         return self._policies.get((tenant, type_)) or policy_for(type_)
 
-    def hint(self) -> None:
-        """Something changed somewhere: it is looked for at once."""
-        self._hint.set()
-
-    async def read(self) -> None:
-        """Takes over what changed; UnavailableError while the table does not answer."""
-        async with self._reading:
-            while True:
-                changes = await self._table.changed(self._seen, _PAGE)
-                for tenant, revision, definition in changes:
-                    self._policies[tenant, definition.type] = policy_of(definition)
-                    self._seen = revision
-                if len(changes) < _PAGE:
-                    return
-
-    async def look(self) -> None:
-        """Takes over what changed, if the table answers; else that is logged."""
-        try:
-            await self.read()
-        except UnavailableError as error:
-            if not self._is_failing:
-                _log.warning("types not read", extra={"detail": str(error)})
-            self._is_failing = True
-        else:
-            self._is_failing = False
-
-    async def run(self) -> None:
-        """Looks for changes again and again; a supervised task."""
+    async def _take_over(self) -> None:
         while True:
-            try:
-                async with asyncio.timeout(self._refresh):
-                    await self._hint.wait()
-            except TimeoutError:
-                pass
-            self._hint.clear()
-            await self.look()
+            changes = await self._table.changed(self._seen, _PAGE)
+            for tenant, revision, definition in changes:
+                self._policies[tenant, definition.type] = policy_of(definition)
+                self._seen = revision
+            if len(changes) < _PAGE:
+                return
 
 
 class TypeHints:

@@ -50,11 +50,15 @@ class Registry:
         return found
 
     async def page(
-        self, tenant: str, after: str, most: int
+        self, tenant: str, after: str, most: int, critical_only: bool = False
     ) -> tuple[Sequence[NotificationType], bool]:
         """By name, from after that one; and whether there are more."""
         found = await self._all(tenant)
-        names = sorted(name for name in found if name > after)
+        names = sorted(
+            name
+            for name, one in found.items()
+            if name > after and (one.critical or not critical_only)
+        )
         return [found[name] for name in names[:most]], len(names) > most
 
     async def _all(self, tenant: str) -> dict[str, NotificationType]:

@@ -50,6 +50,7 @@ class NotificationTypeServicer(NotificationTypeServiceServicer):
             current_caller().tenant,
             position[0] if position else "",
             request.page_size or _PAGE,
+            request.critical_only,
         )
         return ListNotificationTypesResponse(
             notification_types=page,

@@ -237,6 +237,7 @@ class DeliveryJob(_message.Message):
     CATEGORY_FIELD_NUMBER: _builtins.int
     COLLAPSE_KEY_FIELD_NUMBER: _builtins.int
     FIRST_ATTEMPT_TIME_FIELD_NUMBER: _builtins.int
+    CRITICAL_FIELD_NUMBER: _builtins.int
     delivery_id: _builtins.str
     """The id, derived from notification, channel and target."""
     notification_id: _builtins.str
@@ -259,6 +260,8 @@ class DeliveryJob(_message.Message):
     """The notification's category."""
     collapse_key: _builtins.str
     """A later delivery with the same key takes the place of this one."""
+    critical: _builtins.bool
+    """Whether its type is critical: a mail of it goes to an address that is suppressed for the reason unsubscribe."""
     @_builtins.property
     def target(self) -> Global___Target:
         """Where it goes."""
@@ -298,10 +301,11 @@ class DeliveryJob(_message.Message):
         category: _builtins.str = ...,
         collapse_key: _builtins.str = ...,
         first_attempt_time: _timestamp_pb2.Timestamp | None = ...,
+        critical: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "content", b"content", "expires_time", b"expires_time", "first_attempt_time", b"first_attempt_time", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "attempt", b"attempt", "category", b"category", "channel", b"channel", "collapse_key", b"collapse_key", "content", b"content", "delivery_id", b"delivery_id", "expires_time", b"expires_time", "first_attempt_time", b"first_attempt_time", "notification_id", b"notification_id", "priority", b"priority", "target", b"target", "tenant_id", b"tenant_id", "trace_parent", b"trace_parent", "type", b"type", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "attempt", b"attempt", "category", b"category", "channel", b"channel", "collapse_key", b"collapse_key", "content", b"content", "critical", b"critical", "delivery_id", b"delivery_id", "expires_time", b"expires_time", "first_attempt_time", b"first_attempt_time", "notification_id", b"notification_id", "priority", b"priority", "target", b"target", "tenant_id", b"tenant_id", "trace_parent", b"trace_parent", "type", b"type", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -28,7 +28,7 @@ from clarion.api.recipients.v1 import recipient_pb2 as clarion_dot_api_dot_recip
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n2clarion/api/recipients/v1/preference_service.proto\x12\x19\x63larion.api.recipients.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"clarion/api/access/v1/access.proto\x1a)clarion/api/recipients/v1/recipient.proto\x1a\x1cgoogle/api/annotations.proto\"\x93\x01\n\x18UpdatePreferencesRequest\x12\x32\n\x07user_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x10\x01\x18\x80\x01\x32\x15^[^\\s\\x00-\\x1f\\x7f]+$\x12\x43\n\x0bpreferences\x18\x02 \x01(\x0b\x32&.clarion.api.recipients.v1.PreferencesB\x06\xbaH\x03\xc8\x01\x01\"1\n\x15GetPreferencesRequest\x12\x18\n\x07user_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x32\x81\x03\n\x11PreferenceService\x12\xbe\x01\n\x11UpdatePreferences\x12\x33.clarion.api.recipients.v1.UpdatePreferencesRequest\x1a&.clarion.api.recipients.v1.Preferences\"L\xaa\xbb\x18\x10recipients:write\x82\xd3\xe4\x93\x02\x32\x1a#/api/v1/users/{user_id}/preferences:\x0bpreferences\x12\xaa\x01\n\x0eGetPreferences\x12\x30.clarion.api.recipients.v1.GetPreferencesRequest\x1a&.clarion.api.recipients.v1.Preferences\">\xaa\xbb\x18\x0frecipients:read\x82\xd3\xe4\x93\x02%\x12#/api/v1/users/{user_id}/preferencesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n2clarion/api/recipients/v1/preference_service.proto\x12\x19\x63larion.api.recipients.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"clarion/api/access/v1/access.proto\x1a)clarion/api/recipients/v1/recipient.proto\x1a\x1cgoogle/api/annotations.proto\"\x93\x01\n\x18UpdatePreferencesRequest\x12\x32\n\x07user_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x10\x01\x18\x80\x01\x32\x15^[^\\s\\x00-\\x1f\\x7f]+$\x12\x43\n\x0bpreferences\x18\x02 \x01(\x0b\x32&.clarion.api.recipients.v1.PreferencesB\x06\xbaH\x03\xc8\x01\x01\"1\n\x15GetPreferencesRequest\x12\x18\n\x07user_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\"c\n\x1cPutDefaultPreferencesRequest\x12\x43\n\x0bpreferences\x18\x01 \x01(\x0b\x32&.clarion.api.recipients.v1.PreferencesB\x06\xbaH\x03\xc8\x01\x01\"\x1e\n\x1cGetDefaultPreferencesRequest2\xfb\x05\n\x11PreferenceService\x12\xbe\x01\n\x11UpdatePreferences\x12\x33.clarion.api.recipients.v1.UpdatePreferencesRequest\x1a&.clarion.api.recipients.v1.Preferences\"L\xaa\xbb\x18\x10recipients:write\x82\xd3\xe4\x93\x02\x32\x1a#/api/v1/users/{user_id}/preferences:\x0bpreferences\x12\xaa\x01\n\x0eGetPreferences\x12\x30.clarion.api.recipients.v1.GetPreferencesRequest\x1a&.clarion.api.recipients.v1.Preferences\">\xaa\xbb\x18\x0frecipients:read\x82\xd3\xe4\x93\x02%\x12#/api/v1/users/{user_id}/preferences\x12\xc3\x01\n\x15PutDefaultPreferences\x12\x37.clarion.api.recipients.v1.PutDefaultPreferencesRequest\x1a&.clarion.api.recipients.v1.Preferences\"I\xaa\xbb\x18\x14preferences:defaults\x82\xd3\xe4\x93\x02+\x1a\x1c/api/v1/preferences/defaults:\x0bpreferences\x12\xb1\x01\n\x15GetDefaultPreferences\x12\x37.clarion.api.recipients.v1.GetDefaultPreferencesRequest\x1a&.clarion.api.recipients.v1.Preferences\"7\xaa\xbb\x18\x0frecipients:read\x82\xd3\xe4\x93\x02\x1e\x12\x1c/api/v1/preferences/defaultsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,14 +41,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPDATEPREFERENCESREQUEST'].fields_by_name['preferences']._serialized_options = b'\272H\003\310\001\001'
   _globals['_GETPREFERENCESREQUEST'].fields_by_name['user_id']._loaded_options = None
   _globals['_GETPREFERENCESREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H\004r\002\020\001'
+  _globals['_PUTDEFAULTPREFERENCESREQUEST'].fields_by_name['preferences']._loaded_options = None
+  _globals['_PUTDEFAULTPREFERENCESREQUEST'].fields_by_name['preferences']._serialized_options = b'\272H\003\310\001\001'
   _globals['_PREFERENCESERVICE'].methods_by_name['UpdatePreferences']._loaded_options = None
   _globals['_PREFERENCESERVICE'].methods_by_name['UpdatePreferences']._serialized_options = b'\252\273\030\020recipients:write\202\323\344\223\0022\032#/api/v1/users/{user_id}/preferences:\013preferences'
   _globals['_PREFERENCESERVICE'].methods_by_name['GetPreferences']._loaded_options = None
   _globals['_PREFERENCESERVICE'].methods_by_name['GetPreferences']._serialized_options = b'\252\273\030\017recipients:read\202\323\344\223\002%\022#/api/v1/users/{user_id}/preferences'
+  _globals['_PREFERENCESERVICE'].methods_by_name['PutDefaultPreferences']._loaded_options = None
+  _globals['_PREFERENCESERVICE'].methods_by_name['PutDefaultPreferences']._serialized_options = b'\252\273\030\024preferences:defaults\202\323\344\223\002+\032\034/api/v1/preferences/defaults:\013preferences'
+  _globals['_PREFERENCESERVICE'].methods_by_name['GetDefaultPreferences']._loaded_options = None
+  _globals['_PREFERENCESERVICE'].methods_by_name['GetDefaultPreferences']._serialized_options = b'\252\273\030\017recipients:read\202\323\344\223\002\036\022\034/api/v1/preferences/defaults'
   _globals['_UPDATEPREFERENCESREQUEST']._serialized_start=220
   _globals['_UPDATEPREFERENCESREQUEST']._serialized_end=367
   _globals['_GETPREFERENCESREQUEST']._serialized_start=369
   _globals['_GETPREFERENCESREQUEST']._serialized_end=418
-  _globals['_PREFERENCESERVICE']._serialized_start=421
-  _globals['_PREFERENCESERVICE']._serialized_end=806
+  _globals['_PUTDEFAULTPREFERENCESREQUEST']._serialized_start=420
+  _globals['_PUTDEFAULTPREFERENCESREQUEST']._serialized_end=519
+  _globals['_GETDEFAULTPREFERENCESREQUEST']._serialized_start=521
+  _globals['_GETDEFAULTPREFERENCESREQUEST']._serialized_end=551
+  _globals['_PREFERENCESERVICE']._serialized_start=554
+  _globals['_PREFERENCESERVICE']._serialized_end=1317
 # @@protoc_insertion_point(module_scope)

@@ -46,6 +46,16 @@ class PreferenceServiceStub:
                 request_serializer=clarion_dot_api_dot_recipients_dot_v1_dot_preference__service__pb2.GetPreferencesRequest.SerializeToString,
                 response_deserializer=clarion_dot_api_dot_recipients_dot_v1_dot_recipient__pb2.Preferences.FromString,
                 _registered_method=True)
+        self.PutDefaultPreferences = channel.unary_unary(
+                '/clarion.api.recipients.v1.PreferenceService/PutDefaultPreferences',
+                request_serializer=clarion_dot_api_dot_recipients_dot_v1_dot_preference__service__pb2.PutDefaultPreferencesRequest.SerializeToString,
+                response_deserializer=clarion_dot_api_dot_recipients_dot_v1_dot_recipient__pb2.Preferences.FromString,
+                _registered_method=True)
+        self.GetDefaultPreferences = channel.unary_unary(
+                '/clarion.api.recipients.v1.PreferenceService/GetDefaultPreferences',
+                request_serializer=clarion_dot_api_dot_recipients_dot_v1_dot_preference__service__pb2.GetDefaultPreferencesRequest.SerializeToString,
+                response_deserializer=clarion_dot_api_dot_recipients_dot_v1_dot_recipient__pb2.Preferences.FromString,
+                _registered_method=True)
 
 
 class PreferenceServiceServicer:
@@ -66,7 +76,29 @@ class PreferenceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetPreferences(self, request, context):
-        """GetPreferences returns what a person wants, the defaults filled in.
+        """GetPreferences returns what is in effect for a person: the person's own values, else the tenant's defaults, else
+        the built-in ones; inherited names those that are not the person's own. critical_types says what can not be switched
+        off and warnings which of the switches have no effect for that reason.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutDefaultPreferences(self, request, context):
+        """PutDefaultPreferences replaces what holds for everybody who does not say it themselves: what is not given is left to
+        the built-in defaults. Nothing is written to anybody's own preferences. Honoured by every router within a second.
+        Repeating it is safe. Reasons: INVALID_ARGUMENT, also for an unknown time zone.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDefaultPreferences(self, request, context):
+        """GetDefaultPreferences returns the tenant's defaults; version 0 where it has none.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
@@ -85,6 +117,16 @@ def add_PreferenceServiceServicer_to_server(servicer, server):
             'GetPreferences': grpc.unary_unary_rpc_method_handler(
                     servicer.GetPreferences,
                     request_deserializer=clarion_dot_api_dot_recipients_dot_v1_dot_preference__service__pb2.GetPreferencesRequest.FromString,
+                    response_serializer=clarion_dot_api_dot_recipients_dot_v1_dot_recipient__pb2.Preferences.SerializeToString,
+            ),
+            'PutDefaultPreferences': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutDefaultPreferences,
+                    request_deserializer=clarion_dot_api_dot_recipients_dot_v1_dot_preference__service__pb2.PutDefaultPreferencesRequest.FromString,
+                    response_serializer=clarion_dot_api_dot_recipients_dot_v1_dot_recipient__pb2.Preferences.SerializeToString,
+            ),
+            'GetDefaultPreferences': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDefaultPreferences,
+                    request_deserializer=clarion_dot_api_dot_recipients_dot_v1_dot_preference__service__pb2.GetDefaultPreferencesRequest.FromString,
                     response_serializer=clarion_dot_api_dot_recipients_dot_v1_dot_recipient__pb2.Preferences.SerializeToString,
             ),
     }
@@ -142,6 +184,60 @@ class PreferenceService:
             target,
             '/clarion.api.recipients.v1.PreferenceService/GetPreferences',
             clarion_dot_api_dot_recipients_dot_v1_dot_preference__service__pb2.GetPreferencesRequest.SerializeToString,
+            clarion_dot_api_dot_recipients_dot_v1_dot_recipient__pb2.Preferences.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutDefaultPreferences(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clarion.api.recipients.v1.PreferenceService/PutDefaultPreferences',
+            clarion_dot_api_dot_recipients_dot_v1_dot_preference__service__pb2.PutDefaultPreferencesRequest.SerializeToString,
+            clarion_dot_api_dot_recipients_dot_v1_dot_recipient__pb2.Preferences.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDefaultPreferences(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clarion.api.recipients.v1.PreferenceService/GetDefaultPreferences',
+            clarion_dot_api_dot_recipients_dot_v1_dot_preference__service__pb2.GetDefaultPreferencesRequest.SerializeToString,
             clarion_dot_api_dot_recipients_dot_v1_dot_recipient__pb2.Preferences.FromString,
             options,
             channel_credentials,

@@ -44,7 +44,21 @@ class PreferenceServiceStub:
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
     GetPreferences: _grpc.UnaryUnaryMultiCallable[_preference_service_pb2.GetPreferencesRequest, _recipient_pb2.Preferences]
-    """GetPreferences returns what a person wants, the defaults filled in.
+    """GetPreferences returns what is in effect for a person: the person's own values, else the tenant's defaults, else
+    the built-in ones; inherited names those that are not the person's own. critical_types says what can not be switched
+    off and warnings which of the switches have no effect for that reason.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
+    PutDefaultPreferences: _grpc.UnaryUnaryMultiCallable[_preference_service_pb2.PutDefaultPreferencesRequest, _recipient_pb2.Preferences]
+    """PutDefaultPreferences replaces what holds for everybody who does not say it themselves: what is not given is left to
+    the built-in defaults. Nothing is written to anybody's own preferences. Honoured by every router within a second.
+    Repeating it is safe. Reasons: INVALID_ARGUMENT, also for an unknown time zone.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
+    GetDefaultPreferences: _grpc.UnaryUnaryMultiCallable[_preference_service_pb2.GetDefaultPreferencesRequest, _recipient_pb2.Preferences]
+    """GetDefaultPreferences returns the tenant's defaults; version 0 where it has none.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
@@ -64,7 +78,21 @@ class PreferenceServiceAsyncStub(PreferenceServiceStub):
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
     GetPreferences: _aio.UnaryUnaryMultiCallable[_preference_service_pb2.GetPreferencesRequest, _recipient_pb2.Preferences]  # type: ignore[assignment]
-    """GetPreferences returns what a person wants, the defaults filled in.
+    """GetPreferences returns what is in effect for a person: the person's own values, else the tenant's defaults, else
+    the built-in ones; inherited names those that are not the person's own. critical_types says what can not be switched
+    off and warnings which of the switches have no effect for that reason.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
+    PutDefaultPreferences: _aio.UnaryUnaryMultiCallable[_preference_service_pb2.PutDefaultPreferencesRequest, _recipient_pb2.Preferences]  # type: ignore[assignment]
+    """PutDefaultPreferences replaces what holds for everybody who does not say it themselves: what is not given is left to
+    the built-in defaults. Nothing is written to anybody's own preferences. Honoured by every router within a second.
+    Repeating it is safe. Reasons: INVALID_ARGUMENT, also for an unknown time zone.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
+    GetDefaultPreferences: _aio.UnaryUnaryMultiCallable[_preference_service_pb2.GetDefaultPreferencesRequest, _recipient_pb2.Preferences]  # type: ignore[assignment]
+    """GetDefaultPreferences returns the tenant's defaults; version 0 where it has none.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
@@ -91,7 +119,31 @@ class PreferenceServiceServicer:
         request: _preference_service_pb2.GetPreferencesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_recipient_pb2.Preferences, _abc.Awaitable[_recipient_pb2.Preferences]]:
-        """GetPreferences returns what a person wants, the defaults filled in.
+        """GetPreferences returns what is in effect for a person: the person's own values, else the tenant's defaults, else
+        the built-in ones; inherited names those that are not the person's own. critical_types says what can not be switched
+        off and warnings which of the switches have no effect for that reason.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+
+    def PutDefaultPreferences(
+        self,
+        request: _preference_service_pb2.PutDefaultPreferencesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_recipient_pb2.Preferences, _abc.Awaitable[_recipient_pb2.Preferences]]:
+        """PutDefaultPreferences replaces what holds for everybody who does not say it themselves: what is not given is left to
+        the built-in defaults. Nothing is written to anybody's own preferences. Honoured by every router within a second.
+        Repeating it is safe. Reasons: INVALID_ARGUMENT, also for an unknown time zone.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+
+    def GetDefaultPreferences(
+        self,
+        request: _preference_service_pb2.GetDefaultPreferencesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_recipient_pb2.Preferences, _abc.Awaitable[_recipient_pb2.Preferences]]:
+        """GetDefaultPreferences returns the tenant's defaults; version 0 where it has none.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """

@@ -129,7 +129,7 @@ Global___Device: _TypeAlias = Device  # noqa: Y015
 
 @_typing.final
 class Preferences(_message.Message):
-    """Preferences is what a person wants."""
+    """Preferences is what a person wants, or what a tenant wants for everybody who does not say it (the defaults)."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -206,8 +206,12 @@ class Preferences(_message.Message):
     CATEGORY_CHANNELS_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     UPDATED_TIME_FIELD_NUMBER: _builtins.int
+    DEFAULTS_VERSION_FIELD_NUMBER: _builtins.int
+    INHERITED_FIELD_NUMBER: _builtins.int
+    CRITICAL_TYPES_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """The person."""
+    """The person. Empty in the defaults."""
     push_enabled: _builtins.bool
     """Whether push is wanted. Default true."""
     email_enabled: _builtins.bool
@@ -218,13 +222,15 @@ class Preferences(_message.Message):
     """Whether in-app messages are wanted. Default true."""
     version: _builtins.int
     """Grows by one with every change; 0: never stored."""
+    defaults_version: _builtins.int
+    """The version of the tenant's defaults that filled in what the person left open; 0: the tenant has none."""
     @_builtins.property
     def categories(self) -> _containers.ScalarMap[_builtins.str, _builtins.bool]:
         """Whether a category or a type is wanted, by its name. Default true."""
 
     @_builtins.property
     def quiet_hours(self) -> Global___QuietHours:
-        """When the person does not want to be disturbed."""
+        """When the person does not want to be disturbed. Given without start and end: never quiet, whatever the defaults say."""
 
     @_builtins.property
     def frequency_limits(self) -> _containers.MessageMap[_builtins.str, _rate_limit_service_pb2.FrequencyLimit]:
@@ -237,6 +243,24 @@ class Preferences(_message.Message):
     @_builtins.property
     def updated_time(self) -> _timestamp_pb2.Timestamp:
         """When it was changed last."""
+
+    @_builtins.property
+    def inherited(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The values above that are not the person's own, by name, for example "push_enabled", "categories.promotional",
+        "category_channels.news.sms", "frequency_limits.promotional", "quiet_hours". They follow the tenant's defaults. In a
+        change: what is named here and not given goes back to the defaults; what is named here and given as the defaults have
+        it stays theirs. So what was read can be written back with one value edited.
+        """
+
+    @_builtins.property
+    def critical_types(self) -> _containers.RepeatedCompositeFieldContainer[Global___CriticalType]:
+        """The types that are sent whatever the switches and quiet hours say; set by the service where it is asked for one
+        person's preferences.
+        """
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___PreferenceWarning]:
+        """What is set and has no effect, or not the whole effect; set by the service as critical_types."""
 
     def __init__(
         self,
@@ -252,10 +276,14 @@ class Preferences(_message.Message):
         category_channels: _abc.Mapping[_builtins.str, Global___ChannelSwitches] | None = ...,
         version: _builtins.int = ...,
         updated_time: _timestamp_pb2.Timestamp | None = ...,
+        defaults_version: _builtins.int = ...,
+        inherited: _abc.Iterable[_builtins.str] | None = ...,
+        critical_types: _abc.Iterable[Global___CriticalType] | None = ...,
+        warnings: _abc.Iterable[Global___PreferenceWarning] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_email_enabled", b"_email_enabled", "_in_app_enabled", b"_in_app_enabled", "_push_enabled", b"_push_enabled", "_sms_enabled", b"_sms_enabled", "email_enabled", b"email_enabled", "in_app_enabled", b"in_app_enabled", "push_enabled", b"push_enabled", "quiet_hours", b"quiet_hours", "sms_enabled", b"sms_enabled", "updated_time", b"updated_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_email_enabled", b"_email_enabled", "_in_app_enabled", b"_in_app_enabled", "_push_enabled", b"_push_enabled", "_sms_enabled", b"_sms_enabled", "categories", b"categories", "category_channels", b"category_channels", "email_enabled", b"email_enabled", "frequency_limits", b"frequency_limits", "in_app_enabled", b"in_app_enabled", "push_enabled", b"push_enabled", "quiet_hours", b"quiet_hours", "sms_enabled", b"sms_enabled", "updated_time", b"updated_time", "user_id", b"user_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_email_enabled", b"_email_enabled", "_in_app_enabled", b"_in_app_enabled", "_push_enabled", b"_push_enabled", "_sms_enabled", b"_sms_enabled", "categories", b"categories", "category_channels", b"category_channels", "critical_types", b"critical_types", "defaults_version", b"defaults_version", "email_enabled", b"email_enabled", "frequency_limits", b"frequency_limits", "in_app_enabled", b"in_app_enabled", "inherited", b"inherited", "push_enabled", b"push_enabled", "quiet_hours", b"quiet_hours", "sms_enabled", b"sms_enabled", "updated_time", b"updated_time", "user_id", b"user_id", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__email_enabled: _TypeAlias = _typing.Literal["email_enabled"]  # noqa: Y015
     _WhichOneofArgType__email_enabled: _TypeAlias = _typing.Literal["_email_enabled", b"_email_enabled"]  # noqa: Y015
@@ -275,6 +303,70 @@ class Preferences(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__sms_enabled) -> _WhichOneofReturnType__sms_enabled | None: ...
 
 Global___Preferences: _TypeAlias = Preferences  # noqa: Y015
+
+@_typing.final
+class CriticalType(_message.Message):
+    """CriticalType is a type of notification that a person can not switch off."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    type: _builtins.str
+    """The type."""
+    category: _builtins.str
+    """Its category."""
+    def __init__(
+        self,
+        *,
+        type: _builtins.str = ...,
+        category: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CriticalType: _TypeAlias = CriticalType  # noqa: Y015
+
+@_typing.final
+class PreferenceWarning(_message.Message):
+    """PreferenceWarning is about one value of the preferences."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    TYPES_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """The value, as in Preferences.inherited. Empty: all of them."""
+    reason: _builtins.str
+    """critical_type: it has no effect, the type is critical. critical_category: it has no effect on the critical types of
+    the category. critical_types_unknown: the router has not said yet which types are critical.
+    """
+    description: _builtins.str
+    """The same for people."""
+    @_builtins.property
+    def types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The critical types that it has no effect on."""
+
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        description: _builtins.str = ...,
+        types: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "field", b"field", "reason", b"reason", "types", b"types"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreferenceWarning: _TypeAlias = PreferenceWarning  # noqa: Y015
 
 @_typing.final
 class ChannelSwitches(_message.Message):

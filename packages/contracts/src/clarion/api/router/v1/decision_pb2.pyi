@@ -31,12 +31,18 @@ class DecisionTrace(_message.Message):
     PREFERENCES_VERSION_FIELD_NUMBER: _builtins.int
     RULES_FIELD_NUMBER: _builtins.int
     DECIDED_TIME_FIELD_NUMBER: _builtins.int
+    DEFAULT_PREFERENCES_VERSION_FIELD_NUMBER: _builtins.int
+    RELEASE_FIELD_NUMBER: _builtins.int
     category: _builtins.str
     """The category that preferences and limits were read for."""
     priority: _builtins.str
     """The lane: low, medium or high."""
     preferences_version: _builtins.int
     """The version of the person's preferences that was used. 0: the person has none stored."""
+    default_preferences_version: _builtins.int
+    """The version of the tenant's default preferences that was used. 0: the tenant has none."""
+    release: _builtins.int
+    """Which decision about the notification it is: 0 the first, 1 the one after the first deferral, and so on."""
     @_builtins.property
     def channels(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChannelDecision]:
         """One decision a channel, in the order of the request."""
@@ -58,10 +64,12 @@ class DecisionTrace(_message.Message):
         preferences_version: _builtins.int = ...,
         rules: _abc.Iterable[Global___RuleOutcome] | None = ...,
         decided_time: _timestamp_pb2.Timestamp | None = ...,
+        default_preferences_version: _builtins.int = ...,
+        release: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["decided_time", b"decided_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "channels", b"channels", "decided_time", b"decided_time", "preferences_version", b"preferences_version", "priority", b"priority", "rules", b"rules"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "channels", b"channels", "decided_time", b"decided_time", "default_preferences_version", b"default_preferences_version", "preferences_version", b"preferences_version", "priority", b"priority", "release", b"release", "rules", b"rules"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -78,7 +78,7 @@ class Notification(_message.Message):
     template_id: _builtins.str
     """The template to render with. Empty: the type's template, else the default one around title and message."""
     idempotency_key: _builtins.str
-    """Makes repeating safe for 24 hours: the same key gives the same notification_id and one notification."""
+    """Makes repeating safe for 30 days: the same key gives the same notification_id and one notification."""
     locale: _builtins.str
     """The language of this message, a BCP 47 tag. Empty: the person's."""
     category: _builtins.str

@@ -363,19 +363,71 @@ class ExplainNotificationResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DECISION_FIELD_NUMBER: _builtins.int
+    CONTENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def decision(self) -> _decision_pb2.DecisionTrace:
         """The decision."""
+
+    @_builtins.property
+    def contents(self) -> _containers.RepeatedCompositeFieldContainer[Global___RenderedContent]:
+        """What would be said on each planned channel, in their order."""
 
     def __init__(
         self,
         *,
         decision: _decision_pb2.DecisionTrace | None = ...,
+        contents: _abc.Iterable[Global___RenderedContent] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contents", b"contents", "decision", b"decision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExplainNotificationResponse: _TypeAlias = ExplainNotificationResponse  # noqa: Y015
+
+@_typing.final
+class RenderedContent(_message.Message):
+    """RenderedContent is what a notification says on one channel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    HTML_FIELD_NUMBER: _builtins.int
+    TEMPLATE_ID_FIELD_NUMBER: _builtins.int
+    TEMPLATE_VERSION_FIELD_NUMBER: _builtins.int
+    LOCALE_FIELD_NUMBER: _builtins.int
+    channel: _builtins.str
+    """The channel."""
+    title: _builtins.str
+    """The headline, or the subject of a mail."""
+    body: _builtins.str
+    """The plain text."""
+    html: _builtins.str
+    """The HTML text, for email."""
+    template_id: _builtins.str
+    """The template it was rendered with."""
+    template_version: _builtins.int
+    """That template's version."""
+    locale: _builtins.str
+    """The language it was rendered in."""
+    def __init__(
+        self,
+        *,
+        channel: _builtins.str = ...,
+        title: _builtins.str = ...,
+        body: _builtins.str = ...,
+        html: _builtins.str = ...,
+        template_id: _builtins.str = ...,
+        template_version: _builtins.int = ...,
+        locale: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "channel", b"channel", "html", b"html", "locale", b"locale", "template_id", b"template_id", "template_version", b"template_version", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenderedContent: _TypeAlias = RenderedContent  # noqa: Y015

@@ -292,6 +292,324 @@ class GetNotificationResponse(_message.Message):
 Global___GetNotificationResponse: _TypeAlias = GetNotificationResponse  # noqa: Y015
 
 @_typing.final
+class ExplainNotificationRequest(_message.Message):
+    """ExplainNotificationRequest names a notification."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOTIFICATION_ID_FIELD_NUMBER: _builtins.int
+    notification_id: _builtins.str
+    """The notification."""
+    def __init__(
+        self,
+        *,
+        notification_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["notification_id", b"notification_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainNotificationRequest: _TypeAlias = ExplainNotificationRequest  # noqa: Y015
+
+@_typing.final
+class ExplainNotificationResponse(_message.Message):
+    """ExplainNotificationResponse says why."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOTIFICATION_ID_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    ACCEPTED_TIME_FIELD_NUMBER: _builtins.int
+    DUE_TIME_FIELD_NUMBER: _builtins.int
+    DECISIONS_FIELD_NUMBER: _builtins.int
+    CHANNELS_FIELD_NUMBER: _builtins.int
+    TIMELINE_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    notification_id: _builtins.str
+    """The notification."""
+    status: _builtins.str
+    """As NotificationRecord.status."""
+    summary: _builtins.str
+    """In one sentence."""
+    user_id: _builtins.str
+    """The person."""
+    type: _builtins.str
+    """The type."""
+    category: _builtins.str
+    """The category that preferences and limits were read for."""
+    priority: _builtins.str
+    """The lane."""
+    @_builtins.property
+    def accepted_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was accepted."""
+
+    @_builtins.property
+    def due_time(self) -> _timestamp_pb2.Timestamp:
+        """When it is due, if it waits."""
+
+    @_builtins.property
+    def decisions(self) -> _containers.RepeatedCompositeFieldContainer[_decision_pb2.DecisionTrace]:
+        """What was decided, oldest first: one decision, and one more for each time that it was deferred."""
+
+    @_builtins.property
+    def channels(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChannelExplanation]:
+        """Channel by channel, in the order of the request."""
+
+    @_builtins.property
+    def timeline(self) -> _containers.RepeatedCompositeFieldContainer[Global___TimelineEntry]:
+        """What happened to the notification as a whole, oldest first, for example "scheduled" or "cancelled"."""
+
+    @_builtins.property
+    def request(self) -> _notification_pb2.Notification:
+        """What was asked for."""
+
+    def __init__(
+        self,
+        *,
+        notification_id: _builtins.str = ...,
+        status: _builtins.str = ...,
+        summary: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        type: _builtins.str = ...,
+        category: _builtins.str = ...,
+        priority: _builtins.str = ...,
+        accepted_time: _timestamp_pb2.Timestamp | None = ...,
+        due_time: _timestamp_pb2.Timestamp | None = ...,
+        decisions: _abc.Iterable[_decision_pb2.DecisionTrace] | None = ...,
+        channels: _abc.Iterable[Global___ChannelExplanation] | None = ...,
+        timeline: _abc.Iterable[Global___TimelineEntry] | None = ...,
+        request: _notification_pb2.Notification | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "due_time", b"due_time", "request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "category", b"category", "channels", b"channels", "decisions", b"decisions", "due_time", b"due_time", "notification_id", b"notification_id", "priority", b"priority", "request", b"request", "status", b"status", "summary", b"summary", "timeline", b"timeline", "type", b"type", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainNotificationResponse: _TypeAlias = ExplainNotificationResponse  # noqa: Y015
+
+@_typing.final
+class ChannelExplanation(_message.Message):
+    """ChannelExplanation says why something was or was not sent on one channel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    VERDICTS_FIELD_NUMBER: _builtins.int
+    DELIVERIES_FIELD_NUMBER: _builtins.int
+    channel: _builtins.str
+    """The channel."""
+    status: _builtins.str
+    """The status of its deliveries, the best one, or of the channel where there is none; as DeliveryRecord.status."""
+    reason: _builtins.str
+    """A stable word for why."""
+    summary: _builtins.str
+    """In one sentence."""
+    @_builtins.property
+    def verdicts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChannelVerdict]:
+        """What was decided about it, oldest first."""
+
+    @_builtins.property
+    def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeliveryExplanation]:
+        """The deliveries with attempts, receipts and dead letters."""
+
+    def __init__(
+        self,
+        *,
+        channel: _builtins.str = ...,
+        status: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        summary: _builtins.str = ...,
+        verdicts: _abc.Iterable[Global___ChannelVerdict] | None = ...,
+        deliveries: _abc.Iterable[Global___DeliveryExplanation] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "deliveries", b"deliveries", "reason", b"reason", "status", b"status", "summary", b"summary", "verdicts", b"verdicts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChannelExplanation: _TypeAlias = ChannelExplanation  # noqa: Y015
+
+@_typing.final
+class ChannelVerdict(_message.Message):
+    """ChannelVerdict is one decision as far as it is about one channel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RELEASE_FIELD_NUMBER: _builtins.int
+    DECIDED_TIME_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
+    PREFERENCES_VERSION_FIELD_NUMBER: _builtins.int
+    DEFAULT_PREFERENCES_VERSION_FIELD_NUMBER: _builtins.int
+    release: _builtins.int
+    """Which decision about the notification it is part of; DecisionTrace.release."""
+    preferences_version: _builtins.int
+    """The version of the person's preferences that was used. 0: the person has none stored."""
+    default_preferences_version: _builtins.int
+    """The version of the tenant's default preferences that was used. 0: the tenant has none."""
+    @_builtins.property
+    def decided_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was decided."""
+
+    @_builtins.property
+    def decision(self) -> _decision_pb2.ChannelDecision:
+        """The decision."""
+
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[_decision_pb2.RuleOutcome]:
+        """The rules that were looked at for the channel, and for the notification as a whole, in order. Empty where every rule
+        was passed.
+        """
+
+    def __init__(
+        self,
+        *,
+        release: _builtins.int = ...,
+        decided_time: _timestamp_pb2.Timestamp | None = ...,
+        decision: _decision_pb2.ChannelDecision | None = ...,
+        rules: _abc.Iterable[_decision_pb2.RuleOutcome] | None = ...,
+        preferences_version: _builtins.int = ...,
+        default_preferences_version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decided_time", b"decided_time", "decision", b"decision"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decided_time", b"decided_time", "decision", b"decision", "default_preferences_version", b"default_preferences_version", "preferences_version", b"preferences_version", "release", b"release", "rules", b"rules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChannelVerdict: _TypeAlias = ChannelVerdict  # noqa: Y015
+
+@_typing.final
+class DeliveryExplanation(_message.Message):
+    """DeliveryExplanation is what became of one delivery."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELIVERY_FIELD_NUMBER: _builtins.int
+    DEVICE_ID_FIELD_NUMBER: _builtins.int
+    RECEIPTS_FIELD_NUMBER: _builtins.int
+    DEAD_LETTERS_FIELD_NUMBER: _builtins.int
+    device_id: _builtins.str
+    """The device, for push."""
+    @_builtins.property
+    def delivery(self) -> Global___DeliveryRecord:
+        """The delivery with its attempts."""
+
+    @_builtins.property
+    def receipts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReceiptRecord]:
+        """What the provider and the person's device reported, oldest first."""
+
+    @_builtins.property
+    def dead_letters(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeadLetterRecord]:
+        """Where it was given up, oldest first; a dead letter can be sent again and fail again."""
+
+    def __init__(
+        self,
+        *,
+        delivery: Global___DeliveryRecord | None = ...,
+        device_id: _builtins.str = ...,
+        receipts: _abc.Iterable[Global___ReceiptRecord] | None = ...,
+        dead_letters: _abc.Iterable[Global___DeadLetterRecord] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["delivery", b"delivery"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dead_letters", b"dead_letters", "delivery", b"delivery", "device_id", b"device_id", "receipts", b"receipts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeliveryExplanation: _TypeAlias = DeliveryExplanation  # noqa: Y015
+
+@_typing.final
+class ReceiptRecord(_message.Message):
+    """ReceiptRecord is one report."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    PROVIDER_STATUS_FIELD_NUMBER: _builtins.int
+    PROVIDER_CODE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    event: _builtins.str
+    """What, for example "delivered", "opened"."""
+    provider: _builtins.str
+    """The provider."""
+    provider_status: _builtins.str
+    """The provider's own word for the status."""
+    provider_code: _builtins.str
+    """The provider's own code for a failure."""
+    reason: _builtins.str
+    """A stable word for why."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        event: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        provider: _builtins.str = ...,
+        provider_status: _builtins.str = ...,
+        provider_code: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "provider", b"provider", "provider_code", b"provider_code", "provider_status", b"provider_status", "reason", b"reason", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReceiptRecord: _TypeAlias = ReceiptRecord  # noqa: Y015
+
+@_typing.final
+class DeadLetterRecord(_message.Message):
+    """DeadLetterRecord is where a delivery was given up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REDRIVEN_TIME_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """A stable word for why."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    @_builtins.property
+    def redriven_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was sent again, if it was."""
+
+    def __init__(
+        self,
+        *,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        reason: _builtins.str = ...,
+        redriven_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["redriven_time", b"redriven_time", "time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "redriven_time", b"redriven_time", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeadLetterRecord: _TypeAlias = DeadLetterRecord  # noqa: Y015
+
+@_typing.final
 class ListNotificationsRequest(_message.Message):
     """ListNotificationsRequest pages through notifications."""
 

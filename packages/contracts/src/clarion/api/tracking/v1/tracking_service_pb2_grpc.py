@@ -40,6 +40,11 @@ class TrackingServiceStub:
                 request_serializer=clarion_dot_api_dot_tracking_dot_v1_dot_tracking__service__pb2.GetNotificationRequest.SerializeToString,
                 response_deserializer=clarion_dot_api_dot_tracking_dot_v1_dot_tracking__service__pb2.GetNotificationResponse.FromString,
                 _registered_method=True)
+        self.ExplainNotification = channel.unary_unary(
+                '/clarion.api.tracking.v1.TrackingService/ExplainNotification',
+                request_serializer=clarion_dot_api_dot_tracking_dot_v1_dot_tracking__service__pb2.ExplainNotificationRequest.SerializeToString,
+                response_deserializer=clarion_dot_api_dot_tracking_dot_v1_dot_tracking__service__pb2.ExplainNotificationResponse.FromString,
+                _registered_method=True)
         self.ListNotifications = channel.unary_unary(
                 '/clarion.api.tracking.v1.TrackingService/ListNotifications',
                 request_serializer=clarion_dot_api_dot_tracking_dot_v1_dot_tracking__service__pb2.ListNotificationsRequest.SerializeToString,
@@ -59,6 +64,16 @@ class TrackingServiceServicer:
     def GetNotification(self, request, context):
         """GetNotification returns a notification's state, its deliveries with their attempts, and its timeline. For an id that
         was given out in the last seconds it waits up to two seconds for the first event. Reasons: NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainNotification(self, request, context):
+        """ExplainNotification answers why a notification was or was not sent, channel by channel: what was decided with every
+        rule, the values it saw and their versions, then what became of the deliveries. Waits for a young id as
+        GetNotification does. What would happen to one that is not sent is asked of
+        clarion.api.router.v1.NotificationService. Reasons: NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -85,6 +100,11 @@ def add_TrackingServiceServicer_to_server(servicer, server):
                     servicer.GetNotification,
                     request_deserializer=clarion_dot_api_dot_tracking_dot_v1_dot_tracking__service__pb2.GetNotificationRequest.FromString,
                     response_serializer=clarion_dot_api_dot_tracking_dot_v1_dot_tracking__service__pb2.GetNotificationResponse.SerializeToString,
+            ),
+            'ExplainNotification': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainNotification,
+                    request_deserializer=clarion_dot_api_dot_tracking_dot_v1_dot_tracking__service__pb2.ExplainNotificationRequest.FromString,
+                    response_serializer=clarion_dot_api_dot_tracking_dot_v1_dot_tracking__service__pb2.ExplainNotificationResponse.SerializeToString,
             ),
             'ListNotifications': grpc.unary_unary_rpc_method_handler(
                     servicer.ListNotifications,
@@ -125,6 +145,33 @@ class TrackingService:
             '/clarion.api.tracking.v1.TrackingService/GetNotification',
             clarion_dot_api_dot_tracking_dot_v1_dot_tracking__service__pb2.GetNotificationRequest.SerializeToString,
             clarion_dot_api_dot_tracking_dot_v1_dot_tracking__service__pb2.GetNotificationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainNotification(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clarion.api.tracking.v1.TrackingService/ExplainNotification',
+            clarion_dot_api_dot_tracking_dot_v1_dot_tracking__service__pb2.ExplainNotificationRequest.SerializeToString,
+            clarion_dot_api_dot_tracking_dot_v1_dot_tracking__service__pb2.ExplainNotificationResponse.FromString,
             options,
             channel_credentials,
             insecure,

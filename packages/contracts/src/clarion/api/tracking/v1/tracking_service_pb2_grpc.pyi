@@ -37,6 +37,12 @@ class TrackingServiceStub:
     """GetNotification returns a notification's state, its deliveries with their attempts, and its timeline. For an id that
     was given out in the last seconds it waits up to two seconds for the first event. Reasons: NOT_FOUND.
     """
+    ExplainNotification: _grpc.UnaryUnaryMultiCallable[_tracking_service_pb2.ExplainNotificationRequest, _tracking_service_pb2.ExplainNotificationResponse]
+    """ExplainNotification answers why a notification was or was not sent, channel by channel: what was decided with every
+    rule, the values it saw and their versions, then what became of the deliveries. Waits for a young id as
+    GetNotification does. What would happen to one that is not sent is asked of
+    clarion.api.router.v1.NotificationService. Reasons: NOT_FOUND.
+    """
     ListNotifications: _grpc.UnaryUnaryMultiCallable[_tracking_service_pb2.ListNotificationsRequest, _tracking_service_pb2.ListNotificationsResponse]
     """ListNotifications lists notifications, newest first. Reasons: INVALID_PAGE_TOKEN."""
     GetReconciliation: _grpc.UnaryUnaryMultiCallable[_tracking_service_pb2.GetReconciliationRequest, _tracking_service_pb2.GetReconciliationResponse]
@@ -50,6 +56,12 @@ class TrackingServiceAsyncStub(TrackingServiceStub):
     GetNotification: _aio.UnaryUnaryMultiCallable[_tracking_service_pb2.GetNotificationRequest, _tracking_service_pb2.GetNotificationResponse]  # type: ignore[assignment]
     """GetNotification returns a notification's state, its deliveries with their attempts, and its timeline. For an id that
     was given out in the last seconds it waits up to two seconds for the first event. Reasons: NOT_FOUND.
+    """
+    ExplainNotification: _aio.UnaryUnaryMultiCallable[_tracking_service_pb2.ExplainNotificationRequest, _tracking_service_pb2.ExplainNotificationResponse]  # type: ignore[assignment]
+    """ExplainNotification answers why a notification was or was not sent, channel by channel: what was decided with every
+    rule, the values it saw and their versions, then what became of the deliveries. Waits for a young id as
+    GetNotification does. What would happen to one that is not sent is asked of
+    clarion.api.router.v1.NotificationService. Reasons: NOT_FOUND.
     """
     ListNotifications: _aio.UnaryUnaryMultiCallable[_tracking_service_pb2.ListNotificationsRequest, _tracking_service_pb2.ListNotificationsResponse]  # type: ignore[assignment]
     """ListNotifications lists notifications, newest first. Reasons: INVALID_PAGE_TOKEN."""
@@ -66,6 +78,17 @@ class TrackingServiceServicer:
     ) -> _typing.Union[_tracking_service_pb2.GetNotificationResponse, _abc.Awaitable[_tracking_service_pb2.GetNotificationResponse]]:
         """GetNotification returns a notification's state, its deliveries with their attempts, and its timeline. For an id that
         was given out in the last seconds it waits up to two seconds for the first event. Reasons: NOT_FOUND.
+        """
+
+    def ExplainNotification(
+        self,
+        request: _tracking_service_pb2.ExplainNotificationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tracking_service_pb2.ExplainNotificationResponse, _abc.Awaitable[_tracking_service_pb2.ExplainNotificationResponse]]:
+        """ExplainNotification answers why a notification was or was not sent, channel by channel: what was decided with every
+        rule, the values it saw and their versions, then what became of the deliveries. Waits for a young id as
+        GetNotification does. What would happen to one that is not sent is asked of
+        clarion.api.router.v1.NotificationService. Reasons: NOT_FOUND.
         """
 
     def ListNotifications(
