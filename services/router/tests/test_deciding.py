@@ -320,8 +320,8 @@ RULES = (
     ("expired", lambda item, p, now: item.notification.expires_at.FromDatetime(now)),
     ("unknown_recipient", lambda item, p, now: p.ClearField("found")),
     ("channel_disabled", lambda item, p, now: _set(p, "email_enabled", False)),
-    ("category_disabled", lambda item, p, now: _off(p)),
     ("category_channel_disabled", lambda item, p, now: _off_on_email(p)),
+    ("category_disabled", lambda item, p, now: _off(p)),
     (
         "quiet_hours",
         lambda item, p, now: p.preferences.quiet_hours.CopyFrom(NOON_IS_QUIET),

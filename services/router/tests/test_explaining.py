@@ -200,13 +200,13 @@ async def test_rules_say_what_they_saw_but_no_address(
         ("expiry", "", "pass", "never"),
         ("recipient", "", "pass", "known"),
         ("channel_preference", "push", "pass", "push_enabled is on"),
-        ("category_preference", "push", "pass", "comment is on, social is not set"),
         (
             "category_channel_preference",
             "push",
             "pass",
             "comment is not set, social is not set",
         ),
+        ("category_preference", "push", "pass", "comment is on, social is not set"),
         (
             "quiet_hours",
             "push",
@@ -214,13 +214,13 @@ async def test_rules_say_what_they_saw_but_no_address(
             "11:00 to 13:00 Europe/London; until 2026-11-22T13:00:00+00:00",
         ),
         ("channel_preference", "in_app", "pass", "in_app_enabled is not set"),
-        ("category_preference", "in_app", "pass", "comment is on, social is not set"),
         (
             "category_channel_preference",
             "in_app",
             "pass",
             "comment is not set, social is not set",
         ),
+        ("category_preference", "in_app", "pass", "comment is on, social is not set"),
         ("quiet_hours", "in_app", "pass", "the channel does not disturb"),
     ]
     assert [r.rule for r in decision.rules[10:]] == [

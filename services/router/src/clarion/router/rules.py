@@ -234,14 +234,14 @@ def _suppression(plan: Plan, channel: ChannelPlan) -> str:
 
 _WISHES = (
     "channel_preference",
-    "category_preference",
     "category_channel_preference",
+    "category_preference",
     "quiet_hours",
 )
 _CHANNEL_RULES: Mapping[str, Describe] = {
     "channel_preference": _switch,
-    "category_preference": _category,
     "category_channel_preference": _category_channel,
+    "category_preference": _category,
     "quiet_hours": _quiet,
     SEND_WINDOW: _window,
     "address": _address,
