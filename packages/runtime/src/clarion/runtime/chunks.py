@@ -20,6 +20,11 @@ def join(items: Iterable[bytes]) -> bytes:
     return b"".join(parts)
 
 
+def field(number: int, encoded: bytes) -> bytes:
+    """An encoded message, string or bytes as a field (number below 16) of a message."""
+    return bytes((number << 3 | 2,)) + _varint(len(encoded)) + encoded
+
+
 def split(
     items: Sequence[tuple[str, bytes]], *, max_items: int, max_bytes: int
 ) -> Iterator[Sequence[tuple[str, bytes]]]:

@@ -18,11 +18,35 @@ _SEPARATOR = "\x1f"
 def uuid7(now: datetime) -> str:
     """A new UUIDv7 (RFC 9562) for that instant: sorts by time, 74 random bits."""
     millis = int(now.timestamp() * 1000)
-    random = int.from_bytes(os.urandom(10), "big")
+    random = int.from_bytes(_random_bytes(10), "big")
     value = (millis & 0xFFFFFFFFFFFF) << 80 | random
     value = value & ~(0xF << 76) | 7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     return _text(f"{value:032x}")
+
+
+_POOL_BYTES = 4096
+_pool = b""
+_used = 0
+
+
+def _random_bytes(count: int) -> bytes:
+    """From the system, in large pieces: asking for every id costs more than the id."""
+    global _pool, _used
+    if _used + count > len(_pool):
+        _pool, _used = os.urandom(_POOL_BYTES), 0
+    taken = _pool[_used : _used + count]
+    _used += count
+    return taken
+
+
+def _forget_pool() -> None:
+    global _pool
+    _pool = b""
+
+
+# The child of a fork must not hand out the same bytes as its parent.
+os.register_at_fork(after_in_child=_forget_pool)
 
 
 def derived(kind: str, *parts: str) -> str:

@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from clarion.api.event.v1.work_pb2 import IntakeItem
 from clarion.api.router.v1.notification_pb2 import Notification
 from clarion.router import metrics
@@ -15,6 +13,7 @@ from clarion.router.admission import AdmissionLimits, objections, seconds
 from clarion.router.idempotency import KeyedBody, digest_of
 from clarion.router.notification_types import BuiltInTypes, TypePolicy, Types
 from clarion.router.storing import Accepted, Entry, Store
+from clarion.runtime import chunks
 from clarion.runtime.caller import Caller
 from clarion.runtime.clock import Clock
 from clarion.runtime.errors import (
@@ -53,7 +52,6 @@ class Acceptance:
         stream is full and UnavailableError when it does not answer.
         """
         now = self._clock.now()
-        at = _timestamp(now)
         policy = self._types.policy(caller.tenant, notification.type)
         wrong = objections(
             notification, self._limits, now, "notification", policy.has_template
@@ -61,7 +59,7 @@ class Acceptance:
         if wrong:
             metrics.record_refused("invalid_argument")
             raise InvalidArgumentError(violations=wrong)
-        entry = self._entry(notification, caller, now, at, policy)
+        entry = self._entry(notification, policy, _Arrival(caller, now))
         await self._store.put([entry])
         if isinstance(entry.answer, ClarionError):
             raise entry.answer
@@ -75,7 +73,7 @@ class Acceptance:
         Raises OverloadedError and UnavailableError when nothing could be stored.
         """
         now = self._clock.now()
-        at = _timestamp(now)
+        arrival = _Arrival(caller, now)
         answers: list[Entry | ClarionError] = []
         for index, notification in enumerate(notifications):
             path = f"notifications[{index}]"
@@ -87,7 +85,7 @@ class Acceptance:
                 metrics.record_refused("invalid_argument")
                 answers.append(InvalidArgumentError(violations=wrong))
             else:
-                answers.append(self._entry(notification, caller, now, at, policy))
+                answers.append(self._entry(notification, policy, arrival))
             if index % _CHECKED_AT_ONCE == _CHECKED_AT_ONCE - 1:
                 await asyncio.sleep(0)
         entries = [entry for entry in answers if isinstance(entry, Entry)]
@@ -100,38 +98,50 @@ class Acceptance:
         ]
 
     def _entry(
-        self,
-        notification: Notification,
-        caller: Caller,
-        now: datetime,
-        at: Timestamp,
-        policy: TypePolicy,
+        self, notification: Notification, policy: TypePolicy, arrival: _Arrival
     ) -> Entry:
         key = notification.idempotency_key
+        tenant = arrival.tenant
         if key:
-            notification_id = notification_id_for_key(caller.tenant, key)
+            notification_id = notification_id_for_key(tenant, key)
         else:
-            notification_id = uuid7(now)
-        item = IntakeItem(
-            notification_id=notification_id,
-            tenant_id=caller.tenant,
-            notification=notification,
-            trace_parent=current_traceparent(),
-            accepted_time=at,
-            key_id=caller.key_id,
-        )
+            notification_id = uuid7(arrival.now)
         return Entry(
-            item=item,
-            lane=notification.priority or policy.priority,
-            is_scheduled=notification.HasField("scheduled_at")
-            and seconds(notification.scheduled_at) > now.timestamp(),
-            keyed=KeyedBody(caller.tenant, notification_id, digest_of(notification))
+            notification_id,
+            arrival.item(notification_id, notification.SerializeToString()),
+            notification.priority or policy.priority,
+            notification.HasField("scheduled_at")
+            and seconds(notification.scheduled_at) > arrival.now.timestamp(),
+            KeyedBody(tenant, notification_id, digest_of(notification))
             if key
             else None,
         )
 
 
-def _timestamp(now: datetime) -> Timestamp:
-    at = Timestamp()
-    at.FromDatetime(now)
-    return at
+class _Arrival:
+    """What the notifications of one request have in common."""
+
+    def __init__(self, caller: Caller, now: datetime) -> None:
+        self.tenant = caller.tenant
+        self.now = now
+        shared = IntakeItem(
+            tenant_id=caller.tenant,
+            trace_parent=current_traceparent(),
+            key_id=caller.key_id,
+        )
+        shared.accepted_time.FromDatetime(now)
+        self._shared = shared.SerializeToString()
+
+    def item(self, notification_id: str, notification: bytes) -> bytes:
+        """The encoded IntakeItem of an encoded notification.
+
+        Put together of encoded fields, which may stand in any order: a message built
+        and encoded for each would cost three times as much.
+        """
+        return (
+            chunks.field(
+                IntakeItem.NOTIFICATION_ID_FIELD_NUMBER, notification_id.encode()
+            )
+            + chunks.field(IntakeItem.NOTIFICATION_FIELD_NUMBER, notification)
+            + self._shared
+        )

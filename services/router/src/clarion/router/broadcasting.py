@@ -70,7 +70,13 @@ class Broadcasting:
         is_scheduled = (
             own.HasField("scheduled_at") and seconds(own.scheduled_at) > now.timestamp()
         )
-        entry = Entry(item, own.priority, is_scheduled, keyed if key else None)
+        entry = Entry(
+            broadcast_id,
+            item.SerializeToString(),
+            own.priority,
+            is_scheduled,
+            keyed if key else None,
+        )
         await self._store.put([entry])
         if isinstance(entry.answer, ClarionError):
             raise entry.answer

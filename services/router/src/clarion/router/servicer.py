@@ -71,14 +71,19 @@ class NotificationServicer(NotificationServiceServicer):
             request.notifications, current_caller()
         )
         response = BatchSendNotificationsResponse()
+        accepted = 0
         for index, answer in enumerate(answers):
+            result = response.results.add()
+            result.index = index
             if isinstance(answer, Accepted):
-                response.results.add(index=index, notification=_response(answer))
-                response.accepted += 1
+                result.notification.notification_id = answer.notification_id
+                result.notification.status = answer.status
+                accepted += 1
             else:
                 error: Status = message_of(answer)
-                response.results.add(index=index, error=error)
-                response.rejected += 1
+                result.error.CopyFrom(error)
+        response.accepted = accepted
+        response.rejected = len(answers) - accepted
         return response
 
     async def BroadcastNotification(

@@ -52,7 +52,9 @@ class Accepted:
 class Entry:
     """One notification on its way in."""
 
-    item: IntakeItem
+    notification_id: str
+    encoded: bytes
+    """The IntakeItem as it is stored: most entries need no more of it."""
     lane: str
     is_scheduled: bool
     keyed: KeyedBody | None = None
@@ -60,11 +62,16 @@ class Entry:
     error: ClarionError | None = None
 
     @property
+    def item(self) -> IntakeItem:
+        """What is stored, decoded anew."""
+        return IntakeItem.FromString(self.encoded)
+
+    @property
     def answer(self) -> Accepted | ClarionError:
         if self.error is not None:
             return self.error
         status = SCHEDULED if self.is_scheduled else ACCEPTED
-        return Accepted(self.item.notification_id, status)
+        return Accepted(self.notification_id, status)
 
 
 class Store:
@@ -89,7 +96,7 @@ class Store:
         copies: list[tuple[Entry, Entry]] = []
         for entry in entries:
             if entry.error is None and not entry.is_stored:
-                first = firsts.setdefault(entry.item.notification_id, entry)
+                first = firsts.setdefault(entry.notification_id, entry)
                 if first is not entry:
                     copies.append((entry, first))
         wanted = firsts.values()
@@ -107,9 +114,9 @@ class Store:
         _count(wanted)
 
     async def _publish(self, lane: str, entries: Sequence[Entry]) -> None:
-        encoded = [entry.item.SerializeToString() for entry in entries]
+        items = [(entry.encoded, len(entry.encoded)) for entry in entries]
         try:
-            await self._lanes[lane].submit_all((item, len(item)) for item in encoded)
+            await self._lanes[lane].submit_all(items)
         except ClarionError as error:
             await self._failed(entries, error)
         else:
@@ -124,7 +131,7 @@ class Store:
                 later_subject(INTAKE, item.tenant_id, item.notification_id),
                 target=due_subject(INTAKE, entry.lane),
                 due=item.notification.scheduled_at.ToDatetime(UTC),
-                body=chunks.join([item.SerializeToString()]),
+                body=chunks.join([entry.encoded]),
                 message_id=item.notification_id,
             )
             # After it: what is told as scheduled is stored. Of a broadcast nothing is
@@ -165,7 +172,7 @@ class Store:
                     "this idempotency_key was used with another body: use a new key",
                     metadata={
                         "idempotency_key": entry.item.notification.idempotency_key,
-                        "notification_id": entry.item.notification_id,
+                        "notification_id": entry.notification_id,
                     },
                 )
             entry.is_stored = use is Use.STORED
