@@ -327,3 +327,25 @@ async def test_what_cannot_be_a_person_cannot_subscribe(stubs: Any) -> None:
             SubscribeRequest(topic="news", user_ids=["a", "b c", ""])
         )
     assert list(refusal.fields) == ["user_ids[1]", "user_ids[2]"]
+
+
+async def consents_of(stubs: Any) -> list[tuple[str, str, bool]]:
+    asked = BatchGetRecipientsRequest(user_ids=["u"])
+    (profile,) = (await stubs.people.BatchGetRecipients(asked)).profiles
+    return [(one.channel, one.category, one.granted) for one in profile.consents]
+
+
+async def test_a_profile_has_the_last_word_on_each_once_something_was_taken_back(
+    stubs: Any,
+) -> None:
+    await stubs.people.PutRecipient(
+        PutRecipientRequest(user_id="u", recipient=Recipient(locale="en"))
+    )
+    assert await consents_of(stubs) == []
+    await record(stubs, "u", channel="email", granted=True)
+    await record(stubs, "u", category="news", granted=True)
+    assert await consents_of(stubs) == []
+    await record(stubs, "u", channel="email", granted=False)
+    assert await consents_of(stubs) == [("", "news", True), ("email", "", False)]
+    await record(stubs, "u", channel="email", granted=True)
+    assert await consents_of(stubs) == []

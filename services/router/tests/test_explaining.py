@@ -72,6 +72,10 @@ def category_off(profile: Any, neighbours: Any, now: datetime) -> None:
     profile.preferences.categories["comment"] = False
 
 
+def consent_back(profile: Any, neighbours: Any, now: datetime) -> None:
+    profile.consents.add(channel="email", granted=False)
+
+
 def category_channel_off(profile: Any, neighbours: Any, now: datetime) -> None:
     profile.preferences.category_channels["comment"].channels["email"] = False
 
@@ -108,6 +112,7 @@ CASES = (
     Case("off", "channel_preference", "skipped", off),
     Case("category", "category_preference", "skipped", category_off),
     Case("on it", "category_channel_preference", "skipped", category_channel_off),
+    Case("consent", "consent", "skipped", consent_back),
     Case("quiet", "quiet_hours", "deferred", quiet),
     Case("skip", "quiet_hours", "skipped", quiet, {"quiet_hours_policy": "skip"}),
     Case("ignore", "", "planned", quiet, {"quiet_hours_policy": "ignore"}),

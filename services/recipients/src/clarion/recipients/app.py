@@ -88,6 +88,6 @@ async def build(service: Service, settings: Settings) -> None:
     )
     service.add_servicer(
         add_ConsentServiceServicer_to_server,
-        ConsentServicer(pool, suppressions, clock),
+        ConsentServicer(pool, changes, suppressions, clock),
     )
     service.add_servicer(add_TopicServiceServicer_to_server, TopicServicer(pool, clock))

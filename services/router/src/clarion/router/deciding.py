@@ -1,9 +1,10 @@
 """Who gets a notification, on which channel, and why not. Pure.
 
 Rules are looked at in this order; the first that objects gives the reason: expiry, a
-person that is not known, the switches (wishes.py), quiet hours, the sender's window, an
-address, suppression. Of a critical type switches and quiet hours are not looked at, and
-mail of it goes to an address that is suppressed because its owner unsubscribed.
+person that is not known, the switches (wishes.py), consent that was taken back, quiet
+hours, the sender's window, an address, suppression. Of a critical type switches,
+consent and quiet hours are not looked at, and mail of it goes to an address that is
+suppressed because its owner unsubscribed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from clarion.api.event.v1.work_pb2 import IntakeItem, Target
 from clarion.api.ratelimit.v1.rate_limit_service_pb2 import AcquireResult
 from clarion.api.recipients.v1.recipient_service_pb2 import RecipientProfile
 from clarion.router.admission import seconds
+from clarion.router.consent import WITHDRAWN, is_withdrawn
 from clarion.router.notification_types import DEFER, IGNORE, TypePolicy, policy_for
 from clarion.router.quiet_hours import QUIET_CHANNELS, is_quiet, quiet_until
 from clarion.router.send_windows import SendWindow, first_chance, window_of
@@ -188,6 +190,10 @@ def _judge(plan: Plan, channel: ChannelPlan, now: datetime) -> None:
         reason = unwanted(plan.profile.preferences, plan.names, channel.channel)
         if reason:
             channel.object(SKIPPED, reason)
+            return
+        consents = plan.profile.consents
+        if consents and is_withdrawn(consents, plan.names, channel.channel):
+            channel.object(SKIPPED, WITHDRAWN)
             return
         if _is_quiet(plan, channel.channel, now):
             _rest(plan, channel, now)

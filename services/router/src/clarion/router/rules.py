@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from clarion.api.router.v1.decision_pb2 import RuleOutcome
 from clarion.router.collapsing import COLLAPSE_KEY
+from clarion.router.consent import WITHDRAWN, last_word
 from clarion.router.deciding import (
     DEFERRED,
     EXPIRED,
@@ -40,6 +41,7 @@ _RECIPIENT = "recipient"
 _CRITICAL = "critical"
 _LIMIT = "frequency_limit"
 _TEMPLATE = "template"
+_CONSENT = "consent"
 
 _OF_REASON = {
     "expired": _EXPIRY,
@@ -47,6 +49,7 @@ _OF_REASON = {
     "channel_disabled": "channel_preference",
     "category_disabled": "category_preference",
     "category_channel_disabled": "category_channel_preference",
+    WITHDRAWN: _CONSENT,
     QUIET_HOURS: "quiet_hours",
     "no_address": "address",
     COLLAPSE_KEY: COLLAPSE_KEY,
@@ -97,6 +100,8 @@ def _stopped_at(plan: Plan, channel: ChannelPlan) -> str:
 def _of_channel(plan: Plan, channel: ChannelPlan, stop: str) -> Iterator[RuleOutcome]:
     for rule, describe in _CHANNEL_RULES.items():
         if plan.policy.critical and rule in _WISHES:
+            continue
+        if rule == _CONSENT and not plan.profile.consents:
             continue
         if rule == SEND_WINDOW and plan.window is None:
             continue
@@ -178,6 +183,15 @@ def _origin(plan: Plan, value: str) -> str:
     return " by the tenant's defaults" if is_inherited else ""
 
 
+def _consent(plan: Plan, channel: ChannelPlan) -> str:
+    entry = last_word(plan.profile.consents, plan.names, channel.channel)
+    if entry is None:
+        return "nothing said about it"
+    what = "given" if entry.granted else "taken back"
+    subject = " on ".join(filter(None, (entry.category, entry.channel))) or "everything"
+    return f"{what} for {subject} at {entry.given_time.ToJsonString()}"
+
+
 def _quiet(plan: Plan, channel: ChannelPlan) -> str:
     if channel.channel not in QUIET_CHANNELS:
         return "the channel does not disturb"
@@ -236,12 +250,14 @@ _WISHES = (
     "channel_preference",
     "category_channel_preference",
     "category_preference",
+    _CONSENT,
     "quiet_hours",
 )
 _CHANNEL_RULES: Mapping[str, Describe] = {
     "channel_preference": _switch,
     "category_channel_preference": _category_channel,
     "category_preference": _category,
+    _CONSENT: _consent,
     "quiet_hours": _quiet,
     SEND_WINDOW: _window,
     "address": _address,

@@ -18,6 +18,7 @@ from clarion.api.recipients.v1.consent_service_pb2 import (
 )
 from clarion.api.recipients.v1.consent_service_pb2_grpc import ConsentServiceServicer
 from clarion.recipients import instant
+from clarion.recipients.changes import Changes
 from clarion.recipients.suppressing import Suppressions
 from clarion.recipients.tables import consents, suppressions
 from clarion.recipients.transactions import Pool, transaction
@@ -33,9 +34,12 @@ _ADDRESS_IN_INDEX = 128
 class ConsentServicer(ConsentServiceServicer):
     """What the people of the caller's tenant agreed to, and who gets nothing."""
 
-    def __init__(self, pool: Pool, lifted: Suppressions, clock: Clock) -> None:
+    def __init__(
+        self, pool: Pool, changes: Changes, suppressed: Suppressions, clock: Clock
+    ) -> None:
         self._pool = pool
-        self._suppressions = lifted
+        self._changes = changes
+        self._suppressions = suppressed
         self._clock = clock
 
     async def RecordConsent(
@@ -45,9 +49,9 @@ class ConsentServicer(ConsentServiceServicer):
         if found:
             raise InvalidArgumentError(violations=found)
         tenant, now = current_caller().tenant, self._clock.now()
-        async with transaction(self._pool) as connection:
+        async with self._changes.of(tenant, request.user_id) as change:
             entry = await consents.add(
-                connection, tenant, request.user_id, request.consent, now
+                change.connection, tenant, request.user_id, request.consent, now
             )
         return RecordConsentResponse(consent=entry)
 

@@ -141,6 +141,14 @@ JOIN suppression AS s
     AND (s.channel = 'in_app') = a.is_inbox
 ORDER BY a.user_id, s.channel, s.address_digest
 
+-- name: profile_consents
+-- The last word on each channel and category, of people who took something back.
+SELECT DISTINCT ON (c.user_id, c.channel, c.category)
+    c.user_id, c.channel, c.category, c.granted, c.given_time
+FROM consent AS c
+WHERE c.tenant_id = %(tenant)s AND c.user_id = ANY(%(user_ids)s::text[])
+ORDER BY c.user_id, c.channel, c.category, c.given_time DESC, c.sequence DESC
+
 -- name: ensure_preference
 -- A row to lock, so that two first changes of one person do not lose one.
 INSERT INTO preference (tenant_id, user_id, body, version, updated_time)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clarion.api.recipients.v1.recipient_pb2 import Preferences, Recipient
@@ -16,6 +16,7 @@ _PARTS = (
     "profile_devices",
     "profile_preferences",
     "profile_suppressions",
+    "profile_consents",
 )
 
 
@@ -30,7 +31,7 @@ async def read(
     }
     async with snapshot(pool) as connection:
         cursors = [await connection.execute(QUERIES[part], asked) for part in _PARTS]
-    people, devices, preferences, suppressions = [
+    people, devices, preferences, suppressions, consents = [
         await cursor.fetchall() for cursor in cursors
     ]
     profiles = {user_id: RecipientProfile() for user_id in user_ids}
@@ -49,6 +50,7 @@ async def read(
             channel=channel, address=address, reason=reason, source=source
         )
         entry.created_time.FromDatetime(created)
+    _add_consents(profiles, consents)
     return profiles
 
 
@@ -61,6 +63,18 @@ def fill_preferences(
         preferences.version = version
         preferences.updated_time.FromDatetime(updated)
     preferences.user_id = user_id
+
+
+def _add_consents(
+    profiles: Mapping[str, RecipientProfile], rows: Sequence[Sequence[Any]]
+) -> None:
+    taken_back = {user_id for user_id, _, _, granted, _ in rows if not granted}
+    for user_id, channel, category, granted, given in rows:
+        if user_id in taken_back and profiles[user_id].found:
+            entry = profiles[user_id].consents.add(
+                channel=channel, category=category, granted=granted
+            )
+            entry.given_time.FromDatetime(given)
 
 
 def _fill_recipient(recipient: Recipient, row: Sequence[Any]) -> None:

@@ -67,8 +67,9 @@ class ConsentServiceServicer:
     """
 
     def RecordConsent(self, request, context):
-        """RecordConsent adds an entry to a person's ledger; entries are never changed. Repeating it with the same request_id
-        is safe for ever.
+        """RecordConsent adds an entry to a person's ledger; entries are never changed. Consent that was taken back stops what it
+        is for (but no critical types) within a second, until it is given again. Repeating it with the same request_id is
+        safe for ever.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,8 +34,9 @@ class ConsentServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ConsentServiceAsyncStub: ...
     RecordConsent: _grpc.UnaryUnaryMultiCallable[_consent_service_pb2.RecordConsentRequest, _consent_service_pb2.RecordConsentResponse]
-    """RecordConsent adds an entry to a person's ledger; entries are never changed. Repeating it with the same request_id
-    is safe for ever.
+    """RecordConsent adds an entry to a person's ledger; entries are never changed. Consent that was taken back stops what it
+    is for (but no critical types) within a second, until it is given again. Repeating it with the same request_id is
+    safe for ever.
     """
     ListConsents: _grpc.UnaryUnaryMultiCallable[_consent_service_pb2.ListConsentsRequest, _consent_service_pb2.ListConsentsResponse]
     """ListConsents lists a person's ledger, newest first."""
@@ -52,8 +53,9 @@ class ConsentServiceAsyncStub(ConsentServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     RecordConsent: _aio.UnaryUnaryMultiCallable[_consent_service_pb2.RecordConsentRequest, _consent_service_pb2.RecordConsentResponse]  # type: ignore[assignment]
-    """RecordConsent adds an entry to a person's ledger; entries are never changed. Repeating it with the same request_id
-    is safe for ever.
+    """RecordConsent adds an entry to a person's ledger; entries are never changed. Consent that was taken back stops what it
+    is for (but no critical types) within a second, until it is given again. Repeating it with the same request_id is
+    safe for ever.
     """
     ListConsents: _aio.UnaryUnaryMultiCallable[_consent_service_pb2.ListConsentsRequest, _consent_service_pb2.ListConsentsResponse]  # type: ignore[assignment]
     """ListConsents lists a person's ledger, newest first."""
@@ -72,8 +74,9 @@ class ConsentServiceServicer:
         request: _consent_service_pb2.RecordConsentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_consent_service_pb2.RecordConsentResponse, _abc.Awaitable[_consent_service_pb2.RecordConsentResponse]]:
-        """RecordConsent adds an entry to a person's ledger; entries are never changed. Repeating it with the same request_id
-        is safe for ever.
+        """RecordConsent adds an entry to a person's ledger; entries are never changed. Consent that was taken back stops what it
+        is for (but no critical types) within a second, until it is given again. Repeating it with the same request_id is
+        safe for ever.
         """
 
     def ListConsents(

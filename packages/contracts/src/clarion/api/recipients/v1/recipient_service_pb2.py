@@ -24,11 +24,12 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from clarion.api.access.v1 import access_pb2 as clarion_dot_api_dot_access_dot_v1_dot_access__pb2
+from clarion.api.recipients.v1 import consent_service_pb2 as clarion_dot_api_dot_recipients_dot_v1_dot_consent__service__pb2
 from clarion.api.recipients.v1 import recipient_pb2 as clarion_dot_api_dot_recipients_dot_v1_dot_recipient__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1clarion/api/recipients/v1/recipient_service.proto\x12\x19\x63larion.api.recipients.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"clarion/api/access/v1/access.proto\x1a)clarion/api/recipients/v1/recipient.proto\x1a\x1cgoogle/api/annotations.proto\"\x8a\x01\n\x13PutRecipientRequest\x12\x32\n\x07user_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x10\x01\x18\x80\x01\x32\x15^[^\\s\\x00-\\x1f\\x7f]+$\x12?\n\trecipient\x18\x02 \x01(\x0b\x32$.clarion.api.recipients.v1.RecipientB\x06\xbaH\x03\xc8\x01\x01\"O\n\x14PutRecipientResponse\x12\x37\n\trecipient\x18\x01 \x01(\x0b\x32$.clarion.api.recipients.v1.Recipient\"b\n\x19\x42\x61tchPutRecipientsRequest\x12\x45\n\nrecipients\x18\x01 \x03(\x0b\x32$.clarion.api.recipients.v1.RecipientB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\",\n\x1a\x42\x61tchPutRecipientsResponse\x12\x0e\n\x06stored\x18\x01 \x01(\r\"/\n\x13GetRecipientRequest\x12\x18\n\x07user_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\"O\n\x14GetRecipientResponse\x12\x37\n\trecipient\x18\x01 \x01(\x0b\x32$.clarion.api.recipients.v1.Recipient\"2\n\x16\x44\x65leteRecipientRequest\x12\x18\n\x07user_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\"*\n\x17\x44\x65leteRecipientResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x01(\x08\"l\n\x15RegisterDeviceRequest\x12\x18\n\x07user_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\x39\n\x06\x64\x65vice\x18\x02 \x01(\x0b\x32!.clarion.api.recipients.v1.DeviceB\x06\xbaH\x03\xc8\x01\x01\"K\n\x16RegisterDeviceResponse\x12\x31\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32!.clarion.api.recipients.v1.Device\"K\n\x13RemoveDeviceRequest\x12\x18\n\x07user_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\x1a\n\tdevice_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\"\'\n\x14RemoveDeviceResponse\x12\x0f\n\x07removed\x18\x01 \x01(\x08\"8\n\x19\x42\x61tchGetRecipientsRequest\x12\x1b\n\x08user_ids\x18\x01 \x03(\tB\t\xbaH\x06\x92\x01\x03\x10\xd0\x0f\"[\n\x1a\x42\x61tchGetRecipientsResponse\x12=\n\x08profiles\x18\x01 \x03(\x0b\x32+.clarion.api.recipients.v1.RecipientProfile\"\xd5\x01\n\x10RecipientProfile\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\x12\x37\n\trecipient\x18\x02 \x01(\x0b\x32$.clarion.api.recipients.v1.Recipient\x12;\n\x0bpreferences\x18\x03 \x01(\x0b\x32&.clarion.api.recipients.v1.Preferences\x12<\n\x0csuppressions\x18\x04 \x03(\x0b\x32&.clarion.api.recipients.v1.Suppression\"5\n\x18\x42\x61tchRemoveTokensRequest\x12\x19\n\x06tokens\x18\x01 \x03(\tB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\",\n\x19\x42\x61tchRemoveTokensResponse\x12\x0f\n\x07removed\x18\x01 \x01(\r2\xcd\n\n\x10RecipientService\x12\xaf\x01\n\x0cPutRecipient\x12..clarion.api.recipients.v1.PutRecipientRequest\x1a/.clarion.api.recipients.v1.PutRecipientResponse\">\xaa\xbb\x18\x10recipients:write\x82\xd3\xe4\x93\x02$\x1a\x17/api/v1/users/{user_id}:\trecipient\x12\xb4\x01\n\x12\x42\x61tchPutRecipients\x12\x34.clarion.api.recipients.v1.BatchPutRecipientsRequest\x1a\x35.clarion.api.recipients.v1.BatchPutRecipientsResponse\"1\xaa\xbb\x18\x10recipients:write\x82\xd3\xe4\x93\x02\x17\"\x12/api/v1/users/bulk:\x01*\x12\xa3\x01\n\x0cGetRecipient\x12..clarion.api.recipients.v1.GetRecipientRequest\x1a/.clarion.api.recipients.v1.GetRecipientResponse\"2\xaa\xbb\x18\x0frecipients:read\x82\xd3\xe4\x93\x02\x19\x12\x17/api/v1/users/{user_id}\x12\xad\x01\n\x0f\x44\x65leteRecipient\x12\x31.clarion.api.recipients.v1.DeleteRecipientRequest\x1a\x32.clarion.api.recipients.v1.DeleteRecipientResponse\"3\xaa\xbb\x18\x10recipients:write\x82\xd3\xe4\x93\x02\x19*\x17/api/v1/users/{user_id}\x12\xba\x01\n\x0eRegisterDevice\x12\x30.clarion.api.recipients.v1.RegisterDeviceRequest\x1a\x31.clarion.api.recipients.v1.RegisterDeviceResponse\"C\xaa\xbb\x18\x10recipients:write\x82\xd3\xe4\x93\x02)\"\x1f/api/v1/users/{user_id}/devices:\x06\x64\x65vice\x12\xb8\x01\n\x0cRemoveDevice\x12..clarion.api.recipients.v1.RemoveDeviceRequest\x1a/.clarion.api.recipients.v1.RemoveDeviceResponse\"G\xaa\xbb\x18\x10recipients:write\x82\xd3\xe4\x93\x02-*+/api/v1/users/{user_id}/devices/{device_id}\x12\x81\x01\n\x12\x42\x61tchGetRecipients\x12\x34.clarion.api.recipients.v1.BatchGetRecipientsRequest\x1a\x35.clarion.api.recipients.v1.BatchGetRecipientsResponse\x12~\n\x11\x42\x61tchRemoveTokens\x12\x33.clarion.api.recipients.v1.BatchRemoveTokensRequest\x1a\x34.clarion.api.recipients.v1.BatchRemoveTokensResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1clarion/api/recipients/v1/recipient_service.proto\x12\x19\x63larion.api.recipients.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"clarion/api/access/v1/access.proto\x1a/clarion/api/recipients/v1/consent_service.proto\x1a)clarion/api/recipients/v1/recipient.proto\x1a\x1cgoogle/api/annotations.proto\"\x8a\x01\n\x13PutRecipientRequest\x12\x32\n\x07user_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x10\x01\x18\x80\x01\x32\x15^[^\\s\\x00-\\x1f\\x7f]+$\x12?\n\trecipient\x18\x02 \x01(\x0b\x32$.clarion.api.recipients.v1.RecipientB\x06\xbaH\x03\xc8\x01\x01\"O\n\x14PutRecipientResponse\x12\x37\n\trecipient\x18\x01 \x01(\x0b\x32$.clarion.api.recipients.v1.Recipient\"b\n\x19\x42\x61tchPutRecipientsRequest\x12\x45\n\nrecipients\x18\x01 \x03(\x0b\x32$.clarion.api.recipients.v1.RecipientB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\",\n\x1a\x42\x61tchPutRecipientsResponse\x12\x0e\n\x06stored\x18\x01 \x01(\r\"/\n\x13GetRecipientRequest\x12\x18\n\x07user_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\"O\n\x14GetRecipientResponse\x12\x37\n\trecipient\x18\x01 \x01(\x0b\x32$.clarion.api.recipients.v1.Recipient\"2\n\x16\x44\x65leteRecipientRequest\x12\x18\n\x07user_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\"*\n\x17\x44\x65leteRecipientResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x01(\x08\"l\n\x15RegisterDeviceRequest\x12\x18\n\x07user_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\x39\n\x06\x64\x65vice\x18\x02 \x01(\x0b\x32!.clarion.api.recipients.v1.DeviceB\x06\xbaH\x03\xc8\x01\x01\"K\n\x16RegisterDeviceResponse\x12\x31\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32!.clarion.api.recipients.v1.Device\"K\n\x13RemoveDeviceRequest\x12\x18\n\x07user_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\x1a\n\tdevice_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\"\'\n\x14RemoveDeviceResponse\x12\x0f\n\x07removed\x18\x01 \x01(\x08\"8\n\x19\x42\x61tchGetRecipientsRequest\x12\x1b\n\x08user_ids\x18\x01 \x03(\tB\t\xbaH\x06\x92\x01\x03\x10\xd0\x0f\"[\n\x1a\x42\x61tchGetRecipientsResponse\x12=\n\x08profiles\x18\x01 \x03(\x0b\x32+.clarion.api.recipients.v1.RecipientProfile\"\x8b\x02\n\x10RecipientProfile\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\x12\x37\n\trecipient\x18\x02 \x01(\x0b\x32$.clarion.api.recipients.v1.Recipient\x12;\n\x0bpreferences\x18\x03 \x01(\x0b\x32&.clarion.api.recipients.v1.Preferences\x12<\n\x0csuppressions\x18\x04 \x03(\x0b\x32&.clarion.api.recipients.v1.Suppression\x12\x34\n\x08\x63onsents\x18\x05 \x03(\x0b\x32\".clarion.api.recipients.v1.Consent\"5\n\x18\x42\x61tchRemoveTokensRequest\x12\x19\n\x06tokens\x18\x01 \x03(\tB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\",\n\x19\x42\x61tchRemoveTokensResponse\x12\x0f\n\x07removed\x18\x01 \x01(\r2\xcd\n\n\x10RecipientService\x12\xaf\x01\n\x0cPutRecipient\x12..clarion.api.recipients.v1.PutRecipientRequest\x1a/.clarion.api.recipients.v1.PutRecipientResponse\">\xaa\xbb\x18\x10recipients:write\x82\xd3\xe4\x93\x02$\x1a\x17/api/v1/users/{user_id}:\trecipient\x12\xb4\x01\n\x12\x42\x61tchPutRecipients\x12\x34.clarion.api.recipients.v1.BatchPutRecipientsRequest\x1a\x35.clarion.api.recipients.v1.BatchPutRecipientsResponse\"1\xaa\xbb\x18\x10recipients:write\x82\xd3\xe4\x93\x02\x17\"\x12/api/v1/users/bulk:\x01*\x12\xa3\x01\n\x0cGetRecipient\x12..clarion.api.recipients.v1.GetRecipientRequest\x1a/.clarion.api.recipients.v1.GetRecipientResponse\"2\xaa\xbb\x18\x0frecipients:read\x82\xd3\xe4\x93\x02\x19\x12\x17/api/v1/users/{user_id}\x12\xad\x01\n\x0f\x44\x65leteRecipient\x12\x31.clarion.api.recipients.v1.DeleteRecipientRequest\x1a\x32.clarion.api.recipients.v1.DeleteRecipientResponse\"3\xaa\xbb\x18\x10recipients:write\x82\xd3\xe4\x93\x02\x19*\x17/api/v1/users/{user_id}\x12\xba\x01\n\x0eRegisterDevice\x12\x30.clarion.api.recipients.v1.RegisterDeviceRequest\x1a\x31.clarion.api.recipients.v1.RegisterDeviceResponse\"C\xaa\xbb\x18\x10recipients:write\x82\xd3\xe4\x93\x02)\"\x1f/api/v1/users/{user_id}/devices:\x06\x64\x65vice\x12\xb8\x01\n\x0cRemoveDevice\x12..clarion.api.recipients.v1.RemoveDeviceRequest\x1a/.clarion.api.recipients.v1.RemoveDeviceResponse\"G\xaa\xbb\x18\x10recipients:write\x82\xd3\xe4\x93\x02-*+/api/v1/users/{user_id}/devices/{device_id}\x12\x81\x01\n\x12\x42\x61tchGetRecipients\x12\x34.clarion.api.recipients.v1.BatchGetRecipientsRequest\x1a\x35.clarion.api.recipients.v1.BatchGetRecipientsResponse\x12~\n\x11\x42\x61tchRemoveTokens\x12\x33.clarion.api.recipients.v1.BatchRemoveTokensRequest\x1a\x34.clarion.api.recipients.v1.BatchRemoveTokensResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -69,40 +70,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECIPIENTSERVICE'].methods_by_name['RegisterDevice']._serialized_options = b'\252\273\030\020recipients:write\202\323\344\223\002)\"\037/api/v1/users/{user_id}/devices:\006device'
   _globals['_RECIPIENTSERVICE'].methods_by_name['RemoveDevice']._loaded_options = None
   _globals['_RECIPIENTSERVICE'].methods_by_name['RemoveDevice']._serialized_options = b'\252\273\030\020recipients:write\202\323\344\223\002-*+/api/v1/users/{user_id}/devices/{device_id}'
-  _globals['_PUTRECIPIENTREQUEST']._serialized_start=219
-  _globals['_PUTRECIPIENTREQUEST']._serialized_end=357
-  _globals['_PUTRECIPIENTRESPONSE']._serialized_start=359
-  _globals['_PUTRECIPIENTRESPONSE']._serialized_end=438
-  _globals['_BATCHPUTRECIPIENTSREQUEST']._serialized_start=440
-  _globals['_BATCHPUTRECIPIENTSREQUEST']._serialized_end=538
-  _globals['_BATCHPUTRECIPIENTSRESPONSE']._serialized_start=540
-  _globals['_BATCHPUTRECIPIENTSRESPONSE']._serialized_end=584
-  _globals['_GETRECIPIENTREQUEST']._serialized_start=586
-  _globals['_GETRECIPIENTREQUEST']._serialized_end=633
-  _globals['_GETRECIPIENTRESPONSE']._serialized_start=635
-  _globals['_GETRECIPIENTRESPONSE']._serialized_end=714
-  _globals['_DELETERECIPIENTREQUEST']._serialized_start=716
-  _globals['_DELETERECIPIENTREQUEST']._serialized_end=766
-  _globals['_DELETERECIPIENTRESPONSE']._serialized_start=768
-  _globals['_DELETERECIPIENTRESPONSE']._serialized_end=810
-  _globals['_REGISTERDEVICEREQUEST']._serialized_start=812
-  _globals['_REGISTERDEVICEREQUEST']._serialized_end=920
-  _globals['_REGISTERDEVICERESPONSE']._serialized_start=922
-  _globals['_REGISTERDEVICERESPONSE']._serialized_end=997
-  _globals['_REMOVEDEVICEREQUEST']._serialized_start=999
-  _globals['_REMOVEDEVICEREQUEST']._serialized_end=1074
-  _globals['_REMOVEDEVICERESPONSE']._serialized_start=1076
-  _globals['_REMOVEDEVICERESPONSE']._serialized_end=1115
-  _globals['_BATCHGETRECIPIENTSREQUEST']._serialized_start=1117
-  _globals['_BATCHGETRECIPIENTSREQUEST']._serialized_end=1173
-  _globals['_BATCHGETRECIPIENTSRESPONSE']._serialized_start=1175
-  _globals['_BATCHGETRECIPIENTSRESPONSE']._serialized_end=1266
-  _globals['_RECIPIENTPROFILE']._serialized_start=1269
-  _globals['_RECIPIENTPROFILE']._serialized_end=1482
-  _globals['_BATCHREMOVETOKENSREQUEST']._serialized_start=1484
-  _globals['_BATCHREMOVETOKENSREQUEST']._serialized_end=1537
-  _globals['_BATCHREMOVETOKENSRESPONSE']._serialized_start=1539
-  _globals['_BATCHREMOVETOKENSRESPONSE']._serialized_end=1583
-  _globals['_RECIPIENTSERVICE']._serialized_start=1586
-  _globals['_RECIPIENTSERVICE']._serialized_end=2943
+  _globals['_PUTRECIPIENTREQUEST']._serialized_start=268
+  _globals['_PUTRECIPIENTREQUEST']._serialized_end=406
+  _globals['_PUTRECIPIENTRESPONSE']._serialized_start=408
+  _globals['_PUTRECIPIENTRESPONSE']._serialized_end=487
+  _globals['_BATCHPUTRECIPIENTSREQUEST']._serialized_start=489
+  _globals['_BATCHPUTRECIPIENTSREQUEST']._serialized_end=587
+  _globals['_BATCHPUTRECIPIENTSRESPONSE']._serialized_start=589
+  _globals['_BATCHPUTRECIPIENTSRESPONSE']._serialized_end=633
+  _globals['_GETRECIPIENTREQUEST']._serialized_start=635
+  _globals['_GETRECIPIENTREQUEST']._serialized_end=682
+  _globals['_GETRECIPIENTRESPONSE']._serialized_start=684
+  _globals['_GETRECIPIENTRESPONSE']._serialized_end=763
+  _globals['_DELETERECIPIENTREQUEST']._serialized_start=765
+  _globals['_DELETERECIPIENTREQUEST']._serialized_end=815
+  _globals['_DELETERECIPIENTRESPONSE']._serialized_start=817
+  _globals['_DELETERECIPIENTRESPONSE']._serialized_end=859
+  _globals['_REGISTERDEVICEREQUEST']._serialized_start=861
+  _globals['_REGISTERDEVICEREQUEST']._serialized_end=969
+  _globals['_REGISTERDEVICERESPONSE']._serialized_start=971
+  _globals['_REGISTERDEVICERESPONSE']._serialized_end=1046
+  _globals['_REMOVEDEVICEREQUEST']._serialized_start=1048
+  _globals['_REMOVEDEVICEREQUEST']._serialized_end=1123
+  _globals['_REMOVEDEVICERESPONSE']._serialized_start=1125
+  _globals['_REMOVEDEVICERESPONSE']._serialized_end=1164
+  _globals['_BATCHGETRECIPIENTSREQUEST']._serialized_start=1166
+  _globals['_BATCHGETRECIPIENTSREQUEST']._serialized_end=1222
+  _globals['_BATCHGETRECIPIENTSRESPONSE']._serialized_start=1224
+  _globals['_BATCHGETRECIPIENTSRESPONSE']._serialized_end=1315
+  _globals['_RECIPIENTPROFILE']._serialized_start=1318
+  _globals['_RECIPIENTPROFILE']._serialized_end=1585
+  _globals['_BATCHREMOVETOKENSREQUEST']._serialized_start=1587
+  _globals['_BATCHREMOVETOKENSREQUEST']._serialized_end=1640
+  _globals['_BATCHREMOVETOKENSRESPONSE']._serialized_start=1642
+  _globals['_BATCHREMOVETOKENSRESPONSE']._serialized_end=1686
+  _globals['_RECIPIENTSERVICE']._serialized_start=1689
+  _globals['_RECIPIENTSERVICE']._serialized_end=3046
 # @@protoc_insertion_point(module_scope)

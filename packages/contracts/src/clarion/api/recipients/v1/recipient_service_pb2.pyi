@@ -3,6 +3,7 @@
 isort:skip_file
 """
 
+from clarion.api.recipients.v1 import consent_service_pb2 as _consent_service_pb2
 from clarion.api.recipients.v1 import recipient_pb2 as _recipient_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
@@ -365,6 +366,7 @@ class RecipientProfile(_message.Message):
     RECIPIENT_FIELD_NUMBER: _builtins.int
     PREFERENCES_FIELD_NUMBER: _builtins.int
     SUPPRESSIONS_FIELD_NUMBER: _builtins.int
+    CONSENTS_FIELD_NUMBER: _builtins.int
     found: _builtins.bool
     """Whether the person is known; if not, the rest is empty."""
     @_builtins.property
@@ -379,6 +381,12 @@ class RecipientProfile(_message.Message):
     def suppressions(self) -> _containers.RepeatedCompositeFieldContainer[_recipient_pb2.Suppression]:
         """The suppressions of the person's own addresses."""
 
+    @_builtins.property
+    def consents(self) -> _containers.RepeatedCompositeFieldContainer[_consent_service_pb2.Consent]:
+        """The last word on each channel and category in the person's ledger, by time; empty unless one of them takes a consent
+        back. Only channel, category, granted and given_time are set.
+        """
+
     def __init__(
         self,
         *,
@@ -386,10 +394,11 @@ class RecipientProfile(_message.Message):
         recipient: _recipient_pb2.Recipient | None = ...,
         preferences: _recipient_pb2.Preferences | None = ...,
         suppressions: _abc.Iterable[_recipient_pb2.Suppression] | None = ...,
+        consents: _abc.Iterable[_consent_service_pb2.Consent] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["preferences", b"preferences", "recipient", b"recipient"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["found", b"found", "preferences", b"preferences", "recipient", b"recipient", "suppressions", b"suppressions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consents", b"consents", "found", b"found", "preferences", b"preferences", "recipient", b"recipient", "suppressions", b"suppressions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
