@@ -34,10 +34,12 @@ INSERT INTO recipients.device (
     tenant_id, user_id, device_id, platform, token, token_digest, app_id,
     last_seen_time, registered_time
 )
-SELECT {tenant}, u, 'phone', 'android', 'fcm-' || u, sha256(('fcm-' || u)::bytea), '',
-    now(), now()
+SELECT {tenant}, u, 'phone', platform, token, sha256(token::bytea), '', now(), now()
 FROM generate_series({first}::int, {last}::int) AS n,
-    LATERAL (SELECT 'user-' || lpad(n::text, 8, '0') AS u)
+    LATERAL (SELECT 'user-' || lpad(n::text, 8, '0') AS u),
+    LATERAL (SELECT CASE n % 5 WHEN 4 THEN 'ios' ELSE 'android' END AS platform,
+                    CASE n % 5 WHEN 4 THEN rpad(encode(u::bytea, 'hex'), 64, '0')
+                    ELSE 'fcm-' || u END AS token)
 """
 _PREFERENCES = """
 INSERT INTO recipients.preference (tenant_id, user_id, body, version, updated_time)
@@ -59,7 +61,8 @@ def has_inbox(number: int) -> bool:
 
 
 def load_people(url: str, count: int, tenant: str = "demo") -> None:
-    """Persons 0 .. count-1 with an email, a number and a phone; one in ten has wishes:
+    """Persons 0 .. count-1 with an email, a number and a phone (one in five an
+    iPhone); one in ten has wishes:
 
     no promotions, quiet hours (not now), a limit of their own, some no in-app.
     """

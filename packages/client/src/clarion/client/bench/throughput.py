@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from clarion.client.bench.dry_run import DryRun, Spent, Stopwatch, watched
+from clarion.client.bench.mesh import Mesh, Spent, Stopwatch, watched
 from clarion.client.bench.offering import Gate, Offering
 from clarion.client.bench.processes import resident_mib
 from clarion.client.bench.profiling import Profile, record
@@ -78,7 +78,7 @@ async def run(
     70 % push, 20 % email, 10 % sms and in-app to a million people, by the batch API
     through the edge, as fast as the queues stay bounded; all CPU is counted.
     """
-    async with DryRun(users) as mesh:
+    async with Mesh(users) as mesh:
         idle = resident_mib(mesh.stack)
         gate = mesh.gate(window)
         offering = mesh.offering(gate, Traffic(users), calls)
@@ -88,8 +88,8 @@ async def run(
             profiling = group.create_task(
                 _profile(mesh, profiled, seconds, profile_dir, profile_native)
             )
-        tally = await mesh.settle(offering)
-        spent = watch.stop(offering)
+        tally = await mesh.settle(offering.deliveries)
+        spent = watch.stop(offering.accepted, offering.deliveries)
         loaded = resident_mib(mesh.stack)
         start = watch.started
         latency = await mesh.tracked.latency_ms(start + seconds / 5, start + seconds)
@@ -118,7 +118,7 @@ async def run(
 
 
 async def _profile(
-    mesh: DryRun, names: tuple[str, ...], seconds: float, folder: Path, native: bool
+    mesh: Mesh, names: tuple[str, ...], seconds: float, folder: Path, native: bool
 ) -> list[Profile]:
     if not names:
         return []

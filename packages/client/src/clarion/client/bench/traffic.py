@@ -50,8 +50,20 @@ class Traffic:
         lanes = lanes or ("medium", "high", "low")
         self._pieces = [_piece(number, lanes) for number in range(_VARIANTS)]
 
+    @property
+    def position(self) -> int:
+        """The number of the next notification."""
+        return self._next
+
+    def channels(self, number: int) -> tuple[str, ...]:
+        """Those of a notification by its number."""
+        return _MIX[number % _VARIANTS % len(_MIX)]
+
     def batch(self, size: int) -> tuple[bytes, int]:
-        """An encoded BatchSendNotificationsRequest; how many deliveries it makes."""
+        """An encoded BatchSendNotificationsRequest; how many deliveries it makes.
+
+        With one in it, it is an encoded SendNotificationRequest as well.
+        """
         first, self._next = self._next, self._next + size
         users, pieces = self._users, self._pieces
         parts: list[bytes] = []

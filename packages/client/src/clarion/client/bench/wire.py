@@ -2,88 +2,115 @@
 
 from __future__ import annotations
 
-import secrets
-import tempfile
-from collections import Counter
-from pathlib import Path
+from typing import Any
 
-import aiohttp
 import click
 
-from clarion.client.bench.processes import cpu_seconds, spent
+from clarion.client.bench.mesh import Mesh, Stopwatch
 from clarion.client.bench.report import Report, table
-from clarion.client.client import Client
+from clarion.client.bench.senders import Arrived, Senders
+from clarion.client.bench.traffic import Traffic
 from clarion.client.demo.arrivals import Arrivals
-from clarion.client.demo.plan import DemoPlan, expected_arrivals
-from clarion.client.demo.rest import Rest
-from clarion.client.demo.result import compare, percentiles
-from clarion.client.demo.run import Demonstration
-from clarion.client.embedded import Stack
-from clarion.client.embedded.collector import Collector
 
+_WARM_UP = 200
 OPTIONS = (
+    click.Option(
+        ["--rate"],
+        type=click.FloatRange(min=1),
+        default=1157.0,
+        show_default=True,
+        help="Notifications a second of the open loop.",
+    ),
+    click.Option(
+        ["--seconds"],
+        type=click.FloatRange(min=0.5),
+        default=30.0,
+        show_default=True,
+        help="How long the open loop and the unary calls last.",
+    ),
     click.Option(
         ["--count", "-n"],
         type=click.IntRange(min=10, max=1_000_000),
         default=5000,
         show_default=True,
-        help="How many notifications to send.",
+        help="Notifications of the closed loop.",
+    ),
+    click.Option(
+        ["--callers"],
+        type=click.IntRange(min=1),
+        default=64,
+        show_default=True,
+        help="Callers of the unary calls.",
+    ),
+    click.Option(
+        ["--users"],
+        type=click.IntRange(min=1),
+        default=20_000,
+        show_default=True,
+        help="How many recipients there are.",
     ),
 )
 
 
-async def run(*, count: int) -> Report:
+async def run(
+    *, rate: float, seconds: float, count: int, callers: int, users: int
+) -> Report:
     """The providers' real protocols, spoken to the sandbox.
 
-    70 % push, 20 % email, 10 % sms and in-app, at most 400 notifications under way;
-    throughput, latency, and CPU a notification by process.
+    70 % push, 20 % email, 10 % sms and in-app. Three ways in turn: an open loop at a
+    fixed rate (latency from when a send was due), a closed loop with at most 400 under
+    way (the highest rate), and unary calls by 64 callers at once.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        async with Stack(Path(folder) / "stack") as stack:
-            return await _measure(stack, count)
-
-
-async def _measure(stack: Stack, count: int) -> Report:
-    urls, key = stack.urls, stack.demo_key
-    async with Client(urls["grpc"], key) as client, aiohttp.ClientSession() as http:
-        run = Demonstration(
-            DemoPlan(f"bench-{secrets.token_hex(4)}", count),
-            client,
-            Rest(urls["rest"], key, http),
-            Arrivals(urls["sandbox"], http),
-            Collector(),
-            lambda _: None,
-        )
-        await run.load()
-        before = cpu_seconds(stack)
-        await run.send_stream()
-        expected = expected_arrivals(run.accepted)
-        await run.until_arrived(expected, set())
-        seconds = (
-            max(run.arrivals.arrived_ms.values()) / 1000
-            - min(run.sent_ms.values()) / 1000
-        )
-        used = spent(before, cpu_seconds(stack))
-        at_providers = Counter({k: n for k, n in expected.items() if k[1] != "in_app"})
-        lost, duplicated = compare(at_providers, run.arrivals.counts)
-    latency = percentiles(run.sent_ms, run.arrivals.arrived_ms)
-    by_process = {n: round(s * 1e6 / count, 1) for n, s in used.items()}
-    values: dict[str, object] = {
-        "notifications": count,
-        "per_second": round(count / seconds, 1),
-        "accept_to_provider_ms": latency,
-        "cpu_us_per_notification": round(sum(used.values()) * 1e6 / count, 1),
-        "by_process": by_process,
-        "lost": lost,
+    async with Mesh(users, sinks=False) as mesh:
+        urls = mesh.stack.urls
+        arrivals = Arrivals(urls["sandbox"], mesh.http)
+        senders = Senders(urls["grpc"], mesh.stack.demo_key, Traffic(users), arrivals)
+        async with senders:
+            # The first ones open the connections to the providers.
+            await senders.closed_loop(_WARM_UP)
+            watch = Stopwatch(mesh.stack)
+            opened = await senders.open_loop(rate, seconds)
+            spent = watch.stop(len(opened.sent_ms), opened.deliveries)
+            closed = await senders.closed_loop(count)
+            unary, call_ms = await senders.unary(callers, seconds)
+        tally = await mesh.settle(senders.deliveries)
+        lost, duplicated = senders.compared()
+    values: dict[str, Any] = {
+        "offered_per_second": rate,
+        "per_second": opened.per_second(),
+        "accept_to_provider_ms": opened.latency_ms(),
+        "cpu_us_per_notification": spent.cpu_us(),
+        "by_process": spent.by_process(),
+        "lost": lost + max(senders.deliveries - tally.ended, 0),
         "duplicated": duplicated,
+        "closed_loop": _summary(closed),
+        "unary": {**_summary(unary), "callers": callers, "call_ms": call_ms},
+        "notifications": senders.accepted,
+        "statuses": tally.statuses,
     }
-    return Report(
-        values,
-        [
-            f"{count / seconds:,.0f} notifications a second",
-            f"accept to provider: p50 {latency['p50']} ms, p99 {latency['p99']} ms",
-            f"lost {lost}, duplicated {duplicated}",
-            f"CPU a notification: {values['cpu_us_per_notification']} us",
-            *table("process", {"us": by_process}),
-        ],
-    )
+    return Report(values, _text(values))
+
+
+def _summary(arrived: Arrived) -> dict[str, Any]:
+    return {
+        "per_second": arrived.per_second(),
+        "accept_to_provider_ms": arrived.latency_ms(),
+    }
+
+
+def _text(values: dict[str, Any]) -> list[str]:
+    def line(title: str, found: dict[str, Any]) -> str:
+        latency = found["accept_to_provider_ms"]
+        return (
+            f"{title:12} {found['per_second']:8,.0f} a second, accept to provider: "
+            f"p50 {latency.get('p50', 0)} ms, p99 {latency.get('p99', 0)} ms"
+        )
+
+    return [
+        line(f"at {values['offered_per_second']:,.0f}/s", values),
+        line("closed loop", values["closed_loop"]),
+        line("unary", values["unary"]),
+        f"lost {values['lost']}, duplicated {values['duplicated']}",
+        f"CPU {values['cpu_us_per_notification']:,.0f} us a notification at that rate",
+        *table("process", {"us": values["by_process"]}),
+    ]

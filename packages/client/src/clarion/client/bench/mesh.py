@@ -1,4 +1,4 @@
-"""A stack of its own whose channels deliver into sinks, ready to be loaded."""
+"""A stack of its own, with people and a template, ready to be loaded."""
 
 from __future__ import annotations
 
@@ -57,13 +57,17 @@ class Spent:
         }
 
 
-class DryRun:
-    """``async with DryRun(users) as run``: started, with people and a template."""
+class Mesh:
+    """``async with Mesh(users) as mesh``: started and filled.
+
+    With ``sinks`` its channels deliver into sinks, else to the sandbox.
+    """
 
     def __init__(
         self,
         users: int,
         *,
+        sinks: bool = True,
         settings: Mapping[str, str] | None = None,
         tenant: str = DEMO_TENANT,
     ) -> None:
@@ -71,7 +75,10 @@ class DryRun:
         self.stack: Stack
         self.queues: Queues
         self.tracked: Tracked
-        self._settings = {"CLARION_DRY_RUN": "true", **(settings or {})}
+        self.http: aiohttp.ClientSession
+        self._settings = dict(settings or {})
+        if sinks:
+            self._settings["CLARION_DRY_RUN"] = "true"
         self._tenant = tenant
         self._folder: Path
         self._around = AsyncExitStack()
@@ -83,8 +90,8 @@ class DryRun:
         self._folder = Path(folder) / "stack"
         try:
             self.stack = await enter(Stack(self._folder, settings=self._settings))
-            http = await enter(aiohttp.ClientSession())
-            self.queues = Queues(self.stack.urls["nats_monitor"], http)
+            self.http = await enter(aiohttp.ClientSession())
+            self.queues = Queues(self.stack.urls["nats_monitor"], self.http)
             url = self.stack.urls["postgres"]
             self.tracked = await Tracked.connect(url)
             self._inside.push_async_callback(self.tracked.close)
@@ -116,7 +123,7 @@ class DryRun:
         stack = self.stack
         return Offering(stack.urls["grpc"], stack.demo_key, traffic, gate, calls=calls)
 
-    async def settle(self, offering: Offering) -> Tally:
+    async def settle(self, deliveries: int) -> Tally:
         """Waits until tracking has everything, or nothing comes any more."""
         last, since = (-1, -1), time.monotonic()
         while True:
@@ -124,7 +131,7 @@ class DryRun:
             stored = await self.tracked.attempts()
             if depth.is_empty:
                 tally = await self.tracked.count()
-                if tally.ended >= offering.deliveries:
+                if tally.ended >= deliveries:
                     return tally
             here = (stored, depth.work_messages + depth.event_messages)
             if here != last:
@@ -148,11 +155,11 @@ class Stopwatch:
         self.started = time.time()
         self._monotonic = time.monotonic()
 
-    def stop(self, offering: Offering) -> Spent:
-        """What was used since it was made."""
+    def stop(self, accepted: int, deliveries: int) -> Spent:
+        """What was used since it was made, for so many notifications."""
         seconds = time.monotonic() - self._monotonic
         used = spent(self._cpu, cpu_seconds(self._stack))
-        return Spent(offering.accepted, offering.deliveries, seconds, used)
+        return Spent(accepted, deliveries, seconds, used)
 
 
 async def watched(gate: Gate, offering: Offering, seconds: float) -> None:
