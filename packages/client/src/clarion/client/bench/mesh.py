@@ -128,7 +128,7 @@ class Mesh:
         last, since = (-1, -1), time.monotonic()
         while True:
             depth = await self.queues.depth()
-            stored = await self.tracked.attempts()
+            stored = await self.tracked.rows()
             if depth.is_empty:
                 tally = await self.tracked.count()
                 if tally.ended >= deliveries:

@@ -36,11 +36,11 @@ SELECT status, count(*) FROM tracking.deliveries GROUP BY status
 _LATENCY = """
 SELECT percentile_cont(ARRAY[0.5, 0.99]) WITHIN GROUP (
     ORDER BY extract(epoch FROM a.attempt_time - n.accepted_time) * 1000)
-FROM tracking.attempts a JOIN tracking.notifications n USING (notification_id)
+FROM tracking.notifications AS n CROSS JOIN LATERAL unnest(n.attempts) AS a
 WHERE a.outcome = %s AND n.accepted_time BETWEEN to_timestamp(%s) AND to_timestamp(%s)
 """
 _STORED = """
-SELECT relname, n_tup_ins FROM pg_stat_user_tables WHERE schemaname = 'tracking'
+SELECT sum(n_tup_ins)::bigint FROM pg_stat_user_tables WHERE schemaname = 'tracking'
 """
 
 
@@ -77,14 +77,11 @@ class Tracked:
         """Closes it."""
         await self._connection.close()
 
-    async def attempts(self) -> int:
-        """Attempts stored so far, by the server's statistics: cheap, 1 s behind."""
+    async def rows(self) -> int:
+        """Rows written so far, by the server's statistics: cheap, 1 s behind."""
         rows = await self._connection.execute(_STORED)
-        return sum(
-            count
-            for name, count in await rows.fetchall()
-            if name.startswith("attempts")
-        )
+        row = await rows.fetchone()
+        return int(row[0] or 0) if row else 0
 
     async def count(self) -> Tally:
         """Counts every row."""
