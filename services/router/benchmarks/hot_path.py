@@ -1,7 +1,8 @@
 """CPU of this process for one notification that is accepted, and routed.
 
 Neighbours and streams are in memory, so that only the router's own code counts.
-Usage: python services/router/benchmarks/hot_path.py [rounds] [--profile]
+With ``--tracing`` spans are recorded for one request of a hundred.
+Usage: python services/router/benchmarks/hot_path.py [rounds] [--profile|--tracing]
 """
 
 from __future__ import annotations
@@ -11,10 +12,18 @@ import cProfile
 import pstats
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 import click
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import (
+    BatchSpanProcessor,
+    SpanExporter,
+    SpanExportResult,
+)
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.trace import SpanKind
 
 from clarion.api.event.v1.work_pb2 import Content, IntakeChunk
 from clarion.api.recipients.v1.recipient_service_pb2 import RecipientProfile
@@ -29,7 +38,7 @@ from clarion.router.in_memory import InMemoryNeighbours
 from clarion.router.routing import Router
 from clarion.router.servicer import NotificationServicer
 from clarion.router.storing import Store
-from clarion.runtime import chunks
+from clarion.runtime import chunks, tracing
 from clarion.runtime.caller import Caller
 from clarion.runtime.clock import SystemClock
 from clarion.runtime.jetstream import GroupPublisher, Inbound
@@ -148,7 +157,8 @@ async def measure(rounds: int) -> None:
     for encoded in requests:
         message = BatchSendNotificationsRequest.FromString(encoded)
         check(message)
-        answer = await front.BatchSendNotifications(message, None)
+        with tracing.span("batch", SpanKind.SERVER):
+            answer = await front.BatchSendNotifications(message, None)
         answer.SerializeToString()
     spent["accept"] = time.process_time() - began
     now = clock.now()
@@ -165,8 +175,22 @@ async def measure(rounds: int) -> None:
         click.echo(f"{name:8} {seconds * 1e6 / routed:6.2f} us a notification")
 
 
+def sample_one_of_a_hundred() -> None:
+    """Records spans as a service does, to an exporter that forgets them."""
+
+    class Forgetting(SpanExporter):
+        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            return SpanExportResult.SUCCESS
+
+    provider = TracerProvider(sampler=ParentBased(TraceIdRatioBased(0.01)))
+    provider.add_span_processor(BatchSpanProcessor(Forgetting()))
+    tracing.use_tracer(provider.get_tracer("bench"))
+
+
 def main() -> None:
     rounds = next((int(a) for a in sys.argv[1:] if a.isdigit()), 20)
+    if "--tracing" in sys.argv:
+        sample_one_of_a_hundred()
     if "--profile" not in sys.argv:
         asyncio.run(measure(rounds))
         return

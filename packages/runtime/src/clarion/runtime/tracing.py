@@ -66,6 +66,12 @@ def current_traceparent() -> str:
     )
 
 
+def sampled_traceparent() -> str:
+    """The same for what an item carries: empty also where the trace is not sampled."""
+    traceparent = current_traceparent()
+    return traceparent if is_sampled(traceparent) else ""
+
+
 def current_ids() -> tuple[str, str]:
     """Trace id and span id under way in hex; two empty texts outside any trace."""
     context = trace.get_current_span().get_span_context()
@@ -146,7 +152,7 @@ def span_from(
     recorded here): then the block runs in the trace around it, unchanged. The sampling
     decision is the sender's; an item without a trace starts none.
     """
-    if _tracer is None or not _is_sampled(traceparent):
+    if _tracer is None or not is_sampled(traceparent):
         return _nothing
     remote = parse(traceparent)
     if remote is None:
@@ -157,6 +163,7 @@ def span_from(
     )
 
 
-def _is_sampled(traceparent: str) -> bool:
+def is_sampled(traceparent: str) -> bool:
+    """Whether a ``traceparent`` says that its trace is recorded."""
     # The flags are the last two of 55 characters; odd means sampled.
     return len(traceparent) == 55 and traceparent[54] in "13579bdf"

@@ -22,7 +22,7 @@ from clarion.runtime.errors import (
     TransientError,
 )
 from clarion.runtime.ids import notification_id_for_key, uuid7
-from clarion.runtime.tracing import current_traceparent
+from clarion.runtime.tracing import sampled_traceparent
 from clarion.runtime.validation import violations
 
 _CHECKED_AT_ONCE = 100
@@ -126,7 +126,7 @@ class _Arrival:
         self.now = now
         shared = IntakeItem(
             tenant_id=caller.tenant,
-            trace_parent=current_traceparent(),
+            trace_parent=sampled_traceparent(),
             key_id=caller.key_id,
         )
         shared.accepted_time.FromDatetime(now)

@@ -16,7 +16,7 @@ from clarion.runtime.caller import Caller
 from clarion.runtime.clock import Clock
 from clarion.runtime.errors import ClarionError, FieldViolation, InvalidArgumentError
 from clarion.runtime.ids import derived, uuid7
-from clarion.runtime.tracing import current_traceparent
+from clarion.runtime.tracing import sampled_traceparent
 from clarion.runtime.validation import violations
 
 BROADCAST_LANE = "low"
@@ -61,7 +61,7 @@ class Broadcasting:
             notification_id=broadcast_id,
             tenant_id=caller.tenant,
             notification=own,
-            trace_parent=current_traceparent(),
+            trace_parent=sampled_traceparent(),
             key_id=caller.key_id,
         )
         item.accepted_time.FromDatetime(now)

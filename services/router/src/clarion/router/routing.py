@@ -33,7 +33,12 @@ from clarion.runtime import chunks
 from clarion.runtime.clock import Clock
 from clarion.runtime.jetstream import Publisher, Scheduler
 from clarion.runtime.streams import events_subject, work_subject
-from clarion.runtime.tracing import current_traceparent, recording, span_from
+from clarion.runtime.tracing import (
+    current_traceparent,
+    is_sampled,
+    recording,
+    span_from,
+)
 
 # A chunk is one publish, one fsync and one handler call of a channel; large ones are
 # what makes the mesh fast, and they stay well under the 2 MB that a message may have.
@@ -200,7 +205,7 @@ async def _all(steps: Iterable[Coroutine[Any, Any, None]]) -> None:
 
 def _enter_span(spans: ExitStack, item: IntakeItem) -> str:
     """Opens the item's span, where its trace is sampled; the context to pass on."""
-    if not recording():
+    if not is_sampled(item.trace_parent) or not recording():
         return item.trace_parent
     span = spans.enter_context(
         span_from(
