@@ -11,6 +11,9 @@ routes={
   {verb="GET", pattern="^/api/v1/users/[^/]+/limits$", bound={["user_id"]=true}, query={}},
   {verb="GET", pattern="^/api/v1/limits$", bound={}, query={}},
   {verb="PUT", pattern="^/api/v1/limits/[^/]+$", bound={["category"]=true}, query={}, message="clarion.api.ratelimit.v1.FrequencyLimit", is_whole=false},
+  {verb="PUT", pattern="^/api/v1/limit%-policies/[^/]+$", bound={["policy_id"]=true}, query={}, message="clarion.api.ratelimit.v1.LimitPolicy", is_whole=false},
+  {verb="GET", pattern="^/api/v1/limit%-policies$", bound={}, query={}},
+  {verb="DELETE", pattern="^/api/v1/limit%-policies/[^/]+$", bound={["policy_id"]=true}, query={}},
   {verb="POST", pattern="^/api/v1/users/[^/]+/consents$", bound={["user_id"]=true}, query={}, message="clarion.api.recipients.v1.Consent", is_whole=false},
   {verb="GET", pattern="^/api/v1/users/[^/]+/consents$", bound={["user_id"]=true}, query={["pageSize"]="integer", ["pageToken"]="string", ["page_size"]="integer", ["page_token"]="string"}},
   {verb="POST", pattern="^/api/v1/suppressions$", bound={}, query={}, message="clarion.api.recipients.v1.BatchSuppressRequest", is_whole=true},
@@ -74,6 +77,20 @@ types={
   ["clarion.api.ratelimit.v1.FrequencyLimit"]={
     ["daily"]="integer",
     ["weekly"]="integer",
+  },
+  ["clarion.api.ratelimit.v1.LimitPolicy"]={
+    ["policy_id"]="string",
+    ["policyId"]="string",
+    ["category"]="string",
+    ["type"]="string",
+    ["channel"]="string",
+    ["windows"]={list={message="clarion.api.ratelimit.v1.LimitWindow"}},
+    ["on_failure"]="string",
+    ["onFailure"]="string",
+  },
+  ["clarion.api.ratelimit.v1.LimitWindow"]={
+    ["span"]="duration",
+    ["most"]="integer",
   },
   ["clarion.api.recipients.v1.BatchPutRecipientsRequest"]={
     ["recipients"]={list={message="clarion.api.recipients.v1.Recipient"}},
@@ -252,6 +269,7 @@ types={
     ["priority"]="string",
     ["send_window"]={message="clarion.api.router.v1.SendWindow"},
     ["sendWindow"]={message="clarion.api.router.v1.SendWindow"},
+    ["limits"]={list={message="clarion.api.ratelimit.v1.LimitWindow"}},
   },
   ["clarion.api.router.v1.RescheduleNotificationRequest"]={
     ["notification_id"]="string",

@@ -66,16 +66,16 @@ async def test_a_limit_set_here_holds_at_once(limiter):
     put = await limiter.put_policy("t", "promotional", PartialLimit(daily=1))
     assert put == Limit(1, 10)
     assert not (await limiter.acquire("t", wanted(2)))[1].allowed
-    assert (await limiter.policies("t"))["promotional"] == Limit(1, 10)
-    assert (await limiter.policies("other"))["promotional"] == Limit(3, 10)
+    assert (await limiter.policies("t")).limit("promotional") == Limit(1, 10)
+    assert (await limiter.policies("other")).limit("promotional") == Limit(3, 10)
 
 
 async def test_usage_shows_every_category_with_its_limit(limiter):
     await limiter.acquire("t", wanted(2))
     await limiter.acquire("t", wanted(1, category="news"))
-    used = await limiter.usage("t", "u1")
+    used = (await limiter.usage("t", "u1")).categories
     assert used["promotional"] == (Usage(2, 2), Limit(3, 10))
     assert used["news"] == (Usage(1, 1), Limit(100, 500))
     assert used["security"] == (Usage(0, 0), Limit(100, 500))
     assert await limiter.release("t", wanted(2)) == 2
-    assert (await limiter.usage("t", "u1"))["promotional"][0] == Usage(0, 0)
+    assert (await limiter.usage("t", "u1")).categories["promotional"][0] == Usage(0, 0)

@@ -145,6 +145,8 @@ _STEP = st.tuples(
             st.sampled_from(["u1", "u2"]),
             st.sampled_from(["news", "offers"]),
             st.builds(Limit, st.integers(0, 4), st.integers(0, 6)),
+            counters=st.just(()),
+            channels=st.just(0),
         ),
         max_size=8,
     ),

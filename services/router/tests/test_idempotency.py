@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from clarion.router.breaker import Breaker
+from clarion.runtime.breaker import Breaker
 from clarion.router.idempotency import (
     IdempotencyKeys,
     InMemoryIdempotencyKeys,

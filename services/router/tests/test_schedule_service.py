@@ -23,7 +23,7 @@ from clarion.api.router.v1.schedule_service_pb2 import (
 from clarion.api.router.v1.schedule_service_pb2_grpc import ScheduleServiceStub
 from clarion.client.embedded.servers import PostgresServer
 from clarion.router.admission import AdmissionLimits
-from clarion.router.breaker import Breaker
+from clarion.runtime.breaker import Breaker
 from clarion.router.consumers import IntakeHandler
 from clarion.router.notification_types import BuiltInTypes
 from clarion.router.schedules.firing import Firing

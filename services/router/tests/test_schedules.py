@@ -11,7 +11,7 @@ import pytest
 from clarion.api.event.v1.work_pb2 import IntakeChunk, IntakeItem
 from clarion.api.router.v1.schedule_service_pb2 import Schedule
 from clarion.router.admission import AdmissionLimits
-from clarion.router.breaker import Breaker
+from clarion.runtime.breaker import Breaker
 from clarion.router.notification_types import BuiltInTypes
 from clarion.router.schedules.firing import Firing
 from clarion.router.schedules.keeping import Schedules

@@ -11,16 +11,21 @@ from clarion.ratelimit.valkey.permit_store import ValkeyPermitStore
 from clarion.ratelimit.valkey.policy_store import ValkeyPolicyStore
 from clarion.runtime.clock import SystemClock
 from clarion.runtime.service import Service
+from clarion.runtime.valkey import open_client
 
 
 async def build(service: Service, settings: Settings) -> None:
     """Serves RateLimitService from Valkey."""
-    redis = await service.redis()
+    # Not service.redis(): readiness would depend on it, and nobody would be told any
+    # more what on_failure says while Valkey is down.
+    redis = open_client(service.settings.url("redis"))
+    service.on_close(redis.aclose)
     limiter = RateLimiter(
         ValkeyPermitStore(redis, chunk=settings.ratelimit_chunk),
         ValkeyPolicyStore(redis),
         SystemClock(),
         policy_ttl=settings.ratelimit_policy_cache,
+        patience=settings.ratelimit_patience,
     )
     service.add_servicer(
         rpc.add_RateLimitServiceServicer_to_server,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from clarion.ratelimit.counters import Counter, Taken, judge_all
+from clarion.ratelimit.limit_policy import LimitPolicy
 from clarion.ratelimit.policy import PartialLimit, Policies
 from clarion.ratelimit.window import WEEK, Limit, Usage, Verdict, judge, usage
 
@@ -17,21 +19,52 @@ class Permit(NamedTuple):
     category: str
     limit: Limit = Limit(0, 0)
     """The limit that it is judged by; of no meaning for a release."""
+    counters: tuple[Counter, ...] = ()
+    """All of them, that of the category first; empty where it is the only one."""
+    channels: int = 0
+    """How many channels were asked for."""
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """The counters that it may be in."""
+        if not self.counters:
+            return (self.category,)
+        return tuple(counter.scope for counter in self.counters)
+
+    @property
+    def retentions(self) -> tuple[tuple[str, int], ...]:
+        """Its scopes, and for how long each remembers."""
+        if not self.counters:
+            return ((self.category, WEEK),)
+        return tuple((counter.scope, counter.retention) for counter in self.counters)
 
 
-def peeked(taken: Mapping[str, int], permit: Permit, now: int) -> Verdict:
-    """The verdict on one more permit of the same person and category.
+def taken_now(
+    permit: Permit, taken: Mapping[str, Mapping[str, int]], now: int
+) -> Taken:
+    """The verdict on one more permit of a person, and where it would be counted.
 
-    ``taken`` is request id -> time in microseconds, older ones included.
+    ``taken`` is by scope: request id -> time in microseconds, older ones included.
     """
-    times = sorted(time for time in taken.values() if time > now - WEEK)
-    if taken.get(permit.request_id, 0) > now - WEEK:
-        return Verdict(True, *usage(times, now))
-    return judge(times, now, permit.limit)
+    if permit.counters:
+        return judge_all(
+            permit.request_id, permit.counters, permit.channels, taken, now
+        )
+    own = taken.get(permit.category, {})
+    times = sorted(time for time in own.values() if time > now - WEEK)
+    if own.get(permit.request_id, now - WEEK) > now - WEEK:
+        return Taken(Verdict(True, *usage(times, now)), ())
+    verdict = judge(times, now, permit.limit)
+    return Taken(verdict, (permit.category,) if verdict.allowed else ())
+
+
+def judged(permit: Permit, taken: Mapping[str, Mapping[str, int]], now: int) -> Verdict:
+    """The verdict of ``taken_now``."""
+    return taken_now(permit, taken, now).verdict
 
 
 class PermitStore(Protocol):
-    """Permits taken in the last seven days. Every method raises UnavailableError."""
+    """Permits as long as any window needs them. All methods raise UnavailableError."""
 
     async def acquire(
         self, tenant: str, permits: Sequence[Permit], now: int
@@ -62,6 +95,12 @@ class PermitStore(Protocol):
         """
         ...
 
+    async def count(
+        self, tenant: str, user_id: str, counters: Sequence[Counter], now: int
+    ) -> list[list[int]]:
+        """What a person has used of each window of each counter."""
+        ...
+
 
 class PolicyStore(Protocol):
     """The limits that tenants have set. Every method raises UnavailableError."""
@@ -75,4 +114,12 @@ class PolicyStore(Protocol):
 
         Raises PreconditionError where the tenant has too many.
         """
+        ...
+
+    async def put_scoped(self, tenant: str, policy: LimitPolicy) -> None:
+        """Replaces one policy; PreconditionError where the tenant has too many."""
+        ...
+
+    async def delete_scoped(self, tenant: str, policy_id: str) -> bool:
+        """Removes one policy; whether there was one."""
         ...

@@ -14,6 +14,8 @@ class Settings:
     """Items in one call of the script, during which Valkey serves nobody else."""
     ratelimit_policy_cache: timedelta = timedelta(seconds=1)
     """How late a limit set through another replica may be noticed."""
+    ratelimit_patience: timedelta = timedelta(seconds=1)
+    """How long one batch waits for Valkey before on_failure decides."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.ratelimit_chunk <= 5000:

@@ -1,4 +1,4 @@
-"""Exact rolling windows of a day and a week: pure arithmetic.
+"""Exact rolling windows: pure arithmetic.
 
 Times are whole microseconds since the epoch, so that Python and Valkey's Lua count the
 very same numbers. A permit taken at ``t`` counts while ``now - t`` is less than the
@@ -12,12 +12,17 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+HOURLY = "hourly"
 DAILY = "daily"
 WEEKLY = "weekly"
+OTHER = "window"
+"""The name of a window that has none of its own."""
 
 _MICROSECOND = timedelta(microseconds=1)
+HOUR = timedelta(hours=1) // _MICROSECOND
 DAY = timedelta(days=1) // _MICROSECOND
 WEEK = timedelta(days=7) // _MICROSECOND
+_NAMES = {HOUR: HOURLY, DAY: DAILY, WEEK: WEEKLY}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -30,6 +35,32 @@ class Limit(NamedTuple):
     """In any 7 days."""
 
 
+class Window(NamedTuple):
+    """How many permits in any span of that length."""
+
+    span: int
+    """In microseconds."""
+    most: int
+    """0: none at all."""
+    policy_id: str = ""
+    """Who set it."""
+
+    @property
+    def name(self) -> str:
+        """What a verdict calls it."""
+        return _NAMES.get(self.span, OTHER)
+
+
+class Refusal(NamedTuple):
+    """Why there was no permit for one channel."""
+
+    channel: str
+    exceeded: str = ""
+    available: int = 0
+    policy_id: str = ""
+    unchecked: bool = False
+
+
 class Verdict(NamedTuple):
     """Whether there was a permit, and what is used."""
 
@@ -39,9 +70,15 @@ class Verdict(NamedTuple):
     weekly_used: int
     """This one included when it is allowed."""
     exceeded: str = ""
-    """The full window that takes longer to have room again: daily or weekly."""
+    """The full window that takes longest to have room again."""
     available: int = 0
     """When there will be a permit, in microseconds; 0 where there never is one."""
+    policy_id: str = ""
+    """Whose window is full."""
+    unchecked: bool = False
+    """Whether nothing could be counted."""
+    refusals: tuple[Refusal, ...] = ()
+    """The channels for which there was none."""
 
 
 class Usage(NamedTuple):

@@ -15,7 +15,7 @@ from clarion.api.router.v1.schedule_service_pb2_grpc import (
 )
 from clarion.router.accepting import Acceptance
 from clarion.router.admission import AdmissionLimits
-from clarion.router.breaker import Breaker
+from clarion.runtime.breaker import Breaker
 from clarion.router.broadcasting import Broadcasting
 from clarion.router.cancelling import Cancellation, ValkeyCancelMarks
 from clarion.router.collapsing import Collapsing, ValkeyLatest

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 
 def permits_prefix(tenant: str) -> str:
-    """What the keys of a tenant's permits begin with; category/user_id follows.
+    """What the keys of a tenant's permits begin with; scope/user_id follows.
 
-    A category has no slash, so the two cannot be taken for each other.
+    A scope has no slash, so the two cannot be taken for each other.
     """
     return f"permits:{{{tenant}}}:"
 
@@ -23,3 +23,8 @@ def categories_key(tenant: str) -> str:
 def policies_key(tenant: str) -> str:
     """The limits that the tenant has set: category -> daily,weekly."""
     return f"limit-policies:{{{tenant}}}"
+
+
+def scoped_policies_key(tenant: str) -> str:
+    """The tenant's policies by category, type and channel: policy id -> JSON."""
+    return f"scoped-limit-policies:{{{tenant}}}"

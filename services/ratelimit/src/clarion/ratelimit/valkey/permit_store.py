@@ -1,4 +1,4 @@
-"""Permits in Valkey: a sorted set per person and category, judged by one script."""
+"""Permits in Valkey: a sorted set per person and counter, judged by a script."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
-from clarion.ratelimit.ports import Permit, peeked
+from clarion.ratelimit.counters import Counter
+from clarion.ratelimit.ports import Permit, judged
+from clarion.ratelimit.valkey import counters_script
 from clarion.ratelimit.valkey.errors import valkey_errors
 from clarion.ratelimit.valkey.keys import categories_key, permits_prefix
 from clarion.ratelimit.window import DAILY, DAY, WEEK, WEEKLY, Usage, Verdict
@@ -31,8 +33,9 @@ _MAX_REMEMBERED = 100_000
 class ValkeyPermitStore:
     """Implements PermitStore.
 
-    ``chunk`` items go into one call of the script, which no other client's command can
-    interrupt; the calls of one batch are pipelined.
+    ``chunk`` items go into one call of a script, which no other client's command can
+    interrupt; the calls of one batch are pipelined. A chunk in which any item has more
+    counters than that of its category goes to the script for many.
     """
 
     def __init__(self, redis: Redis, *, chunk: int = 500) -> None:
@@ -45,16 +48,29 @@ class ValkeyPermitStore:
     ) -> list[Verdict]:
         if not permits:
             return []
-        calls = [
-            _script_call(tenant, permits[start : start + self._chunk], now)
+        runs = [
+            permits[start : start + self._chunk]
             for start in range(0, len(permits), self._chunk)
+        ]
+        has_more = [any([permit[4] for permit in run]) for run in runs]
+        calls = [
+            counters_script.call(permits_prefix(tenant), run, now)
+            if more
+            else _script_call(tenant, run, now)
+            for run, more in zip(runs, has_more, strict=True)
         ]
         unseen = self._unseen(tenant, {permit.category for permit in permits}, now)
         with valkey_errors():
             if unseen:
                 await self._remember(tenant, unseen, now)
             replies = await self._run(calls)
-        return [verdict for reply in replies for verdict in _verdicts(reply)]
+        return [
+            verdict
+            for run, more, reply in zip(runs, has_more, replies, strict=True)
+            for verdict in (
+                counters_script.verdicts(run, reply) if more else _verdicts(reply)
+            )
+        ]
 
     async def _run(self, calls: Sequence[Sequence[Any]]) -> list[list[int]]:
         try:
@@ -63,6 +79,7 @@ class ValkeyPermitStore:
             # A restarted or flushed server. Chunks that another process's load let
             # through meanwhile are judged again: their permits are theirs already.
             await self._redis.script_load(_SCRIPT)
+            await self._redis.script_load(counters_script.SCRIPT)
             return await self._pipeline(calls)
 
     async def _pipeline(self, calls: Sequence[Sequence[Any]]) -> list[list[int]]:
@@ -104,12 +121,13 @@ class ValkeyPermitStore:
         with valkey_errors():
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for permit in permits:
-                    key = f"{prefix}{permit.category}/{permit.user_id}"
-                    pipeline.zrange(key, 0, -1, withscores=True)
-                found = await pipeline.execute()
+                    for scope in permit.scopes:
+                        key = f"{prefix}{scope}/{permit.user_id}"
+                        pipeline.zrange(key, 0, -1, withscores=True)
+                found = iter(await pipeline.execute())
         return [
-            peeked({_text(id): int(time) for id, time in taken}, permit, now)
-            for permit, taken in zip(permits, found, strict=True)
+            judged(permit, {scope: _taken(next(found)) for scope in permit.scopes}, now)
+            for permit in permits
         ]
 
     async def release(self, tenant: str, permits: Sequence[Permit]) -> int:
@@ -117,11 +135,15 @@ class ValkeyPermitStore:
         released = 0
         with valkey_errors():
             for start in range(0, len(permits), self._chunk):
+                run = permits[start : start + self._chunk]
                 async with self._redis.pipeline(transaction=False) as pipeline:
-                    for permit in permits[start : start + self._chunk]:
-                        key = f"{prefix}{permit.category}/{permit.user_id}"
-                        pipeline.zrem(key, permit.request_id)
-                    released += sum(await pipeline.execute())
+                    for permit in run:
+                        for scope in permit.scopes:
+                            key = f"{prefix}{scope}/{permit.user_id}"
+                            pipeline.zrem(key, permit.request_id)
+                    removed = iter(await pipeline.execute())
+                for permit in run:
+                    released += any([next(removed) for _ in permit.scopes])
         return released
 
     async def usage(
@@ -142,14 +164,28 @@ class ValkeyPermitStore:
             name: used for name, used in found.items() if used.weekly or name in asked
         }
 
+    async def count(
+        self, tenant: str, user_id: str, counters: Sequence[Counter], now: int
+    ) -> list[list[int]]:
+        if not counters:
+            return []
+        with valkey_errors():
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                for scope, _, windows in counters:
+                    key = f"{permits_prefix(tenant)}{scope}/{user_id}"
+                    for window in windows:
+                        pipeline.zcount(key, f"({now - window.span}", "+inf")
+                counts = iter(await pipeline.execute())
+        return [[next(counts) for _ in counter.windows] for counter in counters]
+
 
 def _script_call(tenant: str, permits: Sequence[Permit], now: int) -> list[Any]:
     prefix = permits_prefix(tenant)
     call: list[Any] = ["EVALSHA", _SHA, len(permits)]
     call += [f"{prefix}{permit.category}/{permit.user_id}" for permit in permits]
     call += (now, now - DAY, now - WEEK, _TTL // timedelta(milliseconds=1))
-    for request_id, _, _, limit in permits:
-        call += (request_id, *limit)
+    for permit in permits:
+        call += (permit[0], *permit[3])
     return call
 
 
@@ -161,6 +197,10 @@ def _verdicts(reply: list[int]) -> Iterable[Verdict]:
             reply[::4], reply[1::4], reply[2::4], reply[3::4], strict=True
         )
     ]
+
+
+def _taken(found: Iterable[tuple[bytes | str, float]]) -> dict[str, int]:
+    return {_text(id): int(time) for id, time in found}
 
 
 def _text(value: bytes | str) -> str:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from clarion.api.event.v1.work_pb2 import IntakeItem
-from clarion.router.breaker import Breaker
+from clarion.runtime.breaker import Breaker
 from clarion.router.schedules.keeping import LATE
 from clarion.router.schedules.planning import Planner
 from clarion.router.schedules.recurring import Recurring, carried_by

@@ -25,16 +25,35 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from clarion.api.access.v1 import access_pb2 as clarion_dot_api_dot_access_dot_v1_dot_access__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1clarion/api/ratelimit/v1/rate_limit_service.proto\x12\x18\x63larion.api.ratelimit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"clarion/api/access/v1/access.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"d\n\x0e\x46requencyLimit\x12\x1d\n\x05\x64\x61ily\x18\x01 \x01(\rB\t\xbaH\x06*\x04\x18\xa0\x8d\x06H\x00\x88\x01\x01\x12\x1e\n\x06weekly\x18\x02 \x01(\rB\t\xbaH\x06*\x04\x18\xe0\xdc*H\x01\x88\x01\x01\x42\x08\n\x06_dailyB\t\n\x07_weekly\"[\n\x13\x42\x61tchAcquireRequest\x12\x44\n\x05items\x18\x01 \x03(\x0b\x32%.clarion.api.ratelimit.v1.AcquireItemB\x0e\xbaH\x0b\x92\x01\x08\x10\x88\'\"\x03\xd8\x01\x03\"\x86\x01\n\x0b\x41\x63quireItem\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x03 \x01(\t\x12@\n\x0epersonal_limit\x18\x04 \x01(\x0b\x32(.clarion.api.ratelimit.v1.FrequencyLimit\"P\n\x14\x42\x61tchAcquireResponse\x12\x38\n\x07results\x18\x01 \x03(\x0b\x32\'.clarion.api.ratelimit.v1.AcquireResult\"\x8f\x01\n\rAcquireResult\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12\x10\n\x08\x65xceeded\x18\x02 \x01(\t\x12\x32\n\x0e\x61vailable_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ndaily_used\x18\x04 \x01(\r\x12\x13\n\x0bweekly_used\x18\x05 \x01(\r\"X\n\x10\x42\x61tchPeekRequest\x12\x44\n\x05items\x18\x01 \x03(\x0b\x32%.clarion.api.ratelimit.v1.AcquireItemB\x0e\xbaH\x0b\x92\x01\x08\x10\x88\'\"\x03\xd8\x01\x03\"M\n\x11\x42\x61tchPeekResponse\x12\x38\n\x07results\x18\x01 \x03(\x0b\x32\'.clarion.api.ratelimit.v1.AcquireResult\"[\n\x13\x42\x61tchReleaseRequest\x12\x44\n\x05items\x18\x01 \x03(\x0b\x32%.clarion.api.ratelimit.v1.AcquireItemB\x0e\xbaH\x0b\x92\x01\x08\x10\x88\'\"\x03\xd8\x01\x03\"(\n\x14\x42\x61tchReleaseResponse\x12\x10\n\x08released\x18\x01 \x01(\r\".\n\x0fGetUsageRequest\x12\x1b\n\x07user_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\"\xb6\x01\n\x10GetUsageResponse\x12N\n\ncategories\x18\x01 \x03(\x0b\x32:.clarion.api.ratelimit.v1.GetUsageResponse.CategoriesEntry\x1aR\n\x0f\x43\x61tegoriesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12.\n\x05value\x18\x02 \x01(\x0b\x32\x1f.clarion.api.ratelimit.v1.Usage:\x02\x38\x01\"i\n\x05Usage\x12\x12\n\ndaily_used\x18\x01 \x01(\r\x12\x13\n\x0bweekly_used\x18\x02 \x01(\r\x12\x37\n\x05limit\x18\x03 \x01(\x0b\x32(.clarion.api.ratelimit.v1.FrequencyLimit\"\x15\n\x13ListPoliciesRequest\"\xc7\x01\n\x14ListPoliciesResponse\x12R\n\ncategories\x18\x01 \x03(\x0b\x32>.clarion.api.ratelimit.v1.ListPoliciesResponse.CategoriesEntry\x1a[\n\x0f\x43\x61tegoriesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x37\n\x05value\x18\x02 \x01(\x0b\x32(.clarion.api.ratelimit.v1.FrequencyLimit:\x02\x38\x01\"\x8d\x01\n\x10PutPolicyRequest\x12\x38\n\x08\x63\x61tegory\x18\x01 \x01(\tB&\xbaH#r!2\x1f^[A-Za-z][A-Za-z0-9_.:-]{0,63}$\x12?\n\x05limit\x18\x02 \x01(\x0b\x32(.clarion.api.ratelimit.v1.FrequencyLimitB\x06\xbaH\x03\xc8\x01\x01\"^\n\x11PutPolicyResponse\x12\x10\n\x08\x63\x61tegory\x18\x01 \x01(\t\x12\x37\n\x05limit\x18\x02 \x01(\x0b\x32(.clarion.api.ratelimit.v1.FrequencyLimit2\xa9\x06\n\x10RateLimitService\x12m\n\x0c\x42\x61tchAcquire\x12-.clarion.api.ratelimit.v1.BatchAcquireRequest\x1a..clarion.api.ratelimit.v1.BatchAcquireResponse\x12\x64\n\tBatchPeek\x12*.clarion.api.ratelimit.v1.BatchPeekRequest\x1a+.clarion.api.ratelimit.v1.BatchPeekResponse\x12m\n\x0c\x42\x61tchRelease\x12-.clarion.api.ratelimit.v1.BatchReleaseRequest\x1a..clarion.api.ratelimit.v1.BatchReleaseResponse\x12\x98\x01\n\x08GetUsage\x12).clarion.api.ratelimit.v1.GetUsageRequest\x1a*.clarion.api.ratelimit.v1.GetUsageResponse\"5\xaa\xbb\x18\x0blimits:read\x82\xd3\xe4\x93\x02 \x12\x1e/api/v1/users/{user_id}/limits\x12\x94\x01\n\x0cListPolicies\x12-.clarion.api.ratelimit.v1.ListPoliciesRequest\x1a..clarion.api.ratelimit.v1.ListPoliciesResponse\"%\xaa\xbb\x18\x0blimits:read\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/limits\x12\x9e\x01\n\tPutPolicy\x12*.clarion.api.ratelimit.v1.PutPolicyRequest\x1a+.clarion.api.ratelimit.v1.PutPolicyResponse\"8\xaa\xbb\x18\x0climits:write\x82\xd3\xe4\x93\x02\"\x1a\x19/api/v1/limits/{category}:\x05limitb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1clarion/api/ratelimit/v1/rate_limit_service.proto\x12\x18\x63larion.api.ratelimit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"clarion/api/access/v1/access.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"e\n\x0bLimitWindow\x12=\n\x04span\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationB\x14\xbaH\x11\xaa\x01\x0b\"\x05\x08\x80\x8a\x8a\x0f\x32\x02\x08\x01\xc8\x01\x01\x12\x17\n\x04most\x18\x02 \x01(\rB\t\xbaH\x06*\x04\x18\xe0\xdc*\"\xca\x03\n\x0bLimitPolicy\x12\x37\n\tpolicy_id\x18\x01 \x01(\tB$\xbaH!r\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,63}$\xd8\x01\x01\x12;\n\x08\x63\x61tegory\x18\x02 \x01(\tB)\xbaH&r!2\x1f^[A-Za-z][A-Za-z0-9_.:-]{0,63}$\xd8\x01\x01\x12\x37\n\x04type\x18\x03 \x01(\tB)\xbaH&r!2\x1f^[A-Za-z][A-Za-z0-9_.:-]{0,63}$\xd8\x01\x01\x12\x31\n\x07\x63hannel\x18\x04 \x01(\tB \xbaH\x1dr\x18\x32\x16^[a-z][a-z0-9_]{0,31}$\xd8\x01\x01\x12@\n\x07windows\x18\x05 \x03(\x0b\x32%.clarion.api.ratelimit.v1.LimitWindowB\x08\xbaH\x05\x92\x01\x02\x10\x08\x12*\n\non_failure\x18\x06 \x01(\tB\x16\xbaH\x13r\x0eR\x04openR\x06\x63losed\xd8\x01\x01:k\xbaHh\x1a\x66\n\x16limit_policy.something\x12\x1bneeds windows or on_failure\x1a/size(this.windows) > 0 || this.on_failure != \'\'\"d\n\x0e\x46requencyLimit\x12\x1d\n\x05\x64\x61ily\x18\x01 \x01(\rB\t\xbaH\x06*\x04\x18\xa0\x8d\x06H\x00\x88\x01\x01\x12\x1e\n\x06weekly\x18\x02 \x01(\rB\t\xbaH\x06*\x04\x18\xe0\xdc*H\x01\x88\x01\x01\x42\x08\n\x06_dailyB\t\n\x07_weekly\"[\n\x13\x42\x61tchAcquireRequest\x12\x44\n\x05items\x18\x01 \x03(\x0b\x32%.clarion.api.ratelimit.v1.AcquireItemB\x0e\xbaH\x0b\x92\x01\x08\x10\x88\'\"\x03\xd8\x01\x03\"\xe1\x01\n\x0b\x41\x63quireItem\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x03 \x01(\t\x12@\n\x0epersonal_limit\x18\x04 \x01(\x0b\x32(.clarion.api.ratelimit.v1.FrequencyLimit\x12\x0c\n\x04type\x18\x05 \x01(\t\x12\x10\n\x08\x63hannels\x18\x06 \x03(\t\x12\x39\n\x0btype_limits\x18\x07 \x01(\x0b\x32$.clarion.api.ratelimit.v1.TypeLimits\"\x86\x01\n\nTypeLimits\x12\x36\n\x07windows\x18\x01 \x03(\x0b\x32%.clarion.api.ratelimit.v1.LimitWindow\x12@\n\x0epersonal_limit\x18\x02 \x01(\x0b\x32(.clarion.api.ratelimit.v1.FrequencyLimit\"P\n\x14\x42\x61tchAcquireResponse\x12\x38\n\x07results\x18\x01 \x03(\x0b\x32\'.clarion.api.ratelimit.v1.AcquireResult\"\xf1\x01\n\rAcquireResult\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12\x10\n\x08\x65xceeded\x18\x02 \x01(\t\x12\x32\n\x0e\x61vailable_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ndaily_used\x18\x04 \x01(\r\x12\x13\n\x0bweekly_used\x18\x05 \x01(\r\x12\x11\n\tpolicy_id\x18\x06 \x01(\t\x12\x11\n\tunchecked\x18\x07 \x01(\x08\x12:\n\x08\x63hannels\x18\x08 \x03(\x0b\x32(.clarion.api.ratelimit.v1.ChannelRefusal\"\x8d\x01\n\x0e\x43hannelRefusal\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\t\x12\x10\n\x08\x65xceeded\x18\x02 \x01(\t\x12\x32\n\x0e\x61vailable_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpolicy_id\x18\x04 \x01(\t\x12\x11\n\tunchecked\x18\x05 \x01(\x08\"X\n\x10\x42\x61tchPeekRequest\x12\x44\n\x05items\x18\x01 \x03(\x0b\x32%.clarion.api.ratelimit.v1.AcquireItemB\x0e\xbaH\x0b\x92\x01\x08\x10\x88\'\"\x03\xd8\x01\x03\"M\n\x11\x42\x61tchPeekResponse\x12\x38\n\x07results\x18\x01 \x03(\x0b\x32\'.clarion.api.ratelimit.v1.AcquireResult\"[\n\x13\x42\x61tchReleaseRequest\x12\x44\n\x05items\x18\x01 \x03(\x0b\x32%.clarion.api.ratelimit.v1.AcquireItemB\x0e\xbaH\x0b\x92\x01\x08\x10\x88\'\"\x03\xd8\x01\x03\"(\n\x14\x42\x61tchReleaseResponse\x12\x10\n\x08released\x18\x01 \x01(\r\".\n\x0fGetUsageRequest\x12\x1b\n\x07user_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\"\xee\x01\n\x10GetUsageResponse\x12N\n\ncategories\x18\x01 \x03(\x0b\x32:.clarion.api.ratelimit.v1.GetUsageResponse.CategoriesEntry\x12\x36\n\x07windows\x18\x02 \x03(\x0b\x32%.clarion.api.ratelimit.v1.WindowUsage\x1aR\n\x0f\x43\x61tegoriesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12.\n\x05value\x18\x02 \x01(\x0b\x32\x1f.clarion.api.ratelimit.v1.Usage:\x02\x38\x01\"e\n\x0bWindowUsage\x12\x11\n\tpolicy_id\x18\x01 \x01(\t\x12\x35\n\x06window\x18\x02 \x01(\x0b\x32%.clarion.api.ratelimit.v1.LimitWindow\x12\x0c\n\x04used\x18\x03 \x01(\r\"i\n\x05Usage\x12\x12\n\ndaily_used\x18\x01 \x01(\r\x12\x13\n\x0bweekly_used\x18\x02 \x01(\r\x12\x37\n\x05limit\x18\x03 \x01(\x0b\x32(.clarion.api.ratelimit.v1.FrequencyLimit\"\x15\n\x13ListPoliciesRequest\"\xc7\x01\n\x14ListPoliciesResponse\x12R\n\ncategories\x18\x01 \x03(\x0b\x32>.clarion.api.ratelimit.v1.ListPoliciesResponse.CategoriesEntry\x1a[\n\x0f\x43\x61tegoriesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x37\n\x05value\x18\x02 \x01(\x0b\x32(.clarion.api.ratelimit.v1.FrequencyLimit:\x02\x38\x01\"\x8d\x01\n\x10PutPolicyRequest\x12\x38\n\x08\x63\x61tegory\x18\x01 \x01(\tB&\xbaH#r!2\x1f^[A-Za-z][A-Za-z0-9_.:-]{0,63}$\x12?\n\x05limit\x18\x02 \x01(\x0b\x32(.clarion.api.ratelimit.v1.FrequencyLimitB\x06\xbaH\x03\xc8\x01\x01\"^\n\x11PutPolicyResponse\x12\x10\n\x08\x63\x61tegory\x18\x01 \x01(\t\x12\x37\n\x05limit\x18\x02 \x01(\x0b\x32(.clarion.api.ratelimit.v1.FrequencyLimit\"\xa4\x02\n\x15PutLimitPolicyRequest\x12\x34\n\tpolicy_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,63}$\x12=\n\x06policy\x18\x02 \x01(\x0b\x32%.clarion.api.ratelimit.v1.LimitPolicyB\x06\xbaH\x03\xc8\x01\x01:\x95\x01\xbaH\x91\x01\x1a\x8e\x01\n\x0epolicy_id.same\x12\x34policy.policy_id differs from the one in the request\x1a\x46this.policy.policy_id == \'\' || this.policy.policy_id == this.policy_id\"O\n\x16PutLimitPolicyResponse\x12\x35\n\x06policy\x18\x01 \x01(\x0b\x32%.clarion.api.ratelimit.v1.LimitPolicy\"\x1a\n\x18ListLimitPoliciesRequest\"T\n\x19ListLimitPoliciesResponse\x12\x37\n\x08policies\x18\x01 \x03(\x0b\x32%.clarion.api.ratelimit.v1.LimitPolicy\"6\n\x18\x44\x65leteLimitPolicyRequest\x12\x1a\n\tpolicy_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\"\x1b\n\x19\x44\x65leteLimitPolicyResponse2\xcc\n\n\x10RateLimitService\x12m\n\x0c\x42\x61tchAcquire\x12-.clarion.api.ratelimit.v1.BatchAcquireRequest\x1a..clarion.api.ratelimit.v1.BatchAcquireResponse\x12\x64\n\tBatchPeek\x12*.clarion.api.ratelimit.v1.BatchPeekRequest\x1a+.clarion.api.ratelimit.v1.BatchPeekResponse\x12m\n\x0c\x42\x61tchRelease\x12-.clarion.api.ratelimit.v1.BatchReleaseRequest\x1a..clarion.api.ratelimit.v1.BatchReleaseResponse\x12\x98\x01\n\x08GetUsage\x12).clarion.api.ratelimit.v1.GetUsageRequest\x1a*.clarion.api.ratelimit.v1.GetUsageResponse\"5\xaa\xbb\x18\x0blimits:read\x82\xd3\xe4\x93\x02 \x12\x1e/api/v1/users/{user_id}/limits\x12\x94\x01\n\x0cListPolicies\x12-.clarion.api.ratelimit.v1.ListPoliciesRequest\x1a..clarion.api.ratelimit.v1.ListPoliciesResponse\"%\xaa\xbb\x18\x0blimits:read\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/limits\x12\x9e\x01\n\tPutPolicy\x12*.clarion.api.ratelimit.v1.PutPolicyRequest\x1a+.clarion.api.ratelimit.v1.PutPolicyResponse\"8\xaa\xbb\x18\x0climits:write\x82\xd3\xe4\x93\x02\"\x1a\x19/api/v1/limits/{category}:\x05limit\x12\xb7\x01\n\x0ePutLimitPolicy\x12/.clarion.api.ratelimit.v1.PutLimitPolicyRequest\x1a\x30.clarion.api.ratelimit.v1.PutLimitPolicyResponse\"B\xaa\xbb\x18\x0climits:write\x82\xd3\xe4\x93\x02,\x1a\"/api/v1/limit-policies/{policy_id}:\x06policy\x12\xab\x01\n\x11ListLimitPolicies\x12\x32.clarion.api.ratelimit.v1.ListLimitPoliciesRequest\x1a\x33.clarion.api.ratelimit.v1.ListLimitPoliciesResponse\"-\xaa\xbb\x18\x0blimits:read\x82\xd3\xe4\x93\x02\x18\x12\x16/api/v1/limit-policies\x12\xb8\x01\n\x11\x44\x65leteLimitPolicy\x12\x32.clarion.api.ratelimit.v1.DeleteLimitPolicyRequest\x1a\x33.clarion.api.ratelimit.v1.DeleteLimitPolicyResponse\":\xaa\xbb\x18\x0climits:write\x82\xd3\xe4\x93\x02$*\"/api/v1/limit-policies/{policy_id}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'clarion.api.ratelimit.v1.rate_limit_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_LIMITWINDOW'].fields_by_name['span']._loaded_options = None
+  _globals['_LIMITWINDOW'].fields_by_name['span']._serialized_options = b'\272H\021\252\001\013\"\005\010\200\212\212\0172\002\010\001\310\001\001'
+  _globals['_LIMITWINDOW'].fields_by_name['most']._loaded_options = None
+  _globals['_LIMITWINDOW'].fields_by_name['most']._serialized_options = b'\272H\006*\004\030\340\334*'
+  _globals['_LIMITPOLICY'].fields_by_name['policy_id']._loaded_options = None
+  _globals['_LIMITPOLICY'].fields_by_name['policy_id']._serialized_options = b'\272H!r\0342\032^[a-z0-9][a-z0-9_-]{0,63}$\330\001\001'
+  _globals['_LIMITPOLICY'].fields_by_name['category']._loaded_options = None
+  _globals['_LIMITPOLICY'].fields_by_name['category']._serialized_options = b'\272H&r!2\037^[A-Za-z][A-Za-z0-9_.:-]{0,63}$\330\001\001'
+  _globals['_LIMITPOLICY'].fields_by_name['type']._loaded_options = None
+  _globals['_LIMITPOLICY'].fields_by_name['type']._serialized_options = b'\272H&r!2\037^[A-Za-z][A-Za-z0-9_.:-]{0,63}$\330\001\001'
+  _globals['_LIMITPOLICY'].fields_by_name['channel']._loaded_options = None
+  _globals['_LIMITPOLICY'].fields_by_name['channel']._serialized_options = b'\272H\035r\0302\026^[a-z][a-z0-9_]{0,31}$\330\001\001'
+  _globals['_LIMITPOLICY'].fields_by_name['windows']._loaded_options = None
+  _globals['_LIMITPOLICY'].fields_by_name['windows']._serialized_options = b'\272H\005\222\001\002\020\010'
+  _globals['_LIMITPOLICY'].fields_by_name['on_failure']._loaded_options = None
+  _globals['_LIMITPOLICY'].fields_by_name['on_failure']._serialized_options = b'\272H\023r\016R\004openR\006closed\330\001\001'
+  _globals['_LIMITPOLICY']._loaded_options = None
+  _globals['_LIMITPOLICY']._serialized_options = b'\272Hh\032f\n\026limit_policy.something\022\033needs windows or on_failure\032/size(this.windows) > 0 || this.on_failure != \'\''
   _globals['_FREQUENCYLIMIT'].fields_by_name['daily']._loaded_options = None
   _globals['_FREQUENCYLIMIT'].fields_by_name['daily']._serialized_options = b'\272H\006*\004\030\240\215\006'
   _globals['_FREQUENCYLIMIT'].fields_by_name['weekly']._loaded_options = None
@@ -55,48 +74,84 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PUTPOLICYREQUEST'].fields_by_name['category']._serialized_options = b'\272H#r!2\037^[A-Za-z][A-Za-z0-9_.:-]{0,63}$'
   _globals['_PUTPOLICYREQUEST'].fields_by_name['limit']._loaded_options = None
   _globals['_PUTPOLICYREQUEST'].fields_by_name['limit']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_PUTLIMITPOLICYREQUEST'].fields_by_name['policy_id']._loaded_options = None
+  _globals['_PUTLIMITPOLICYREQUEST'].fields_by_name['policy_id']._serialized_options = b'\272H\036r\0342\032^[a-z0-9][a-z0-9_-]{0,63}$'
+  _globals['_PUTLIMITPOLICYREQUEST'].fields_by_name['policy']._loaded_options = None
+  _globals['_PUTLIMITPOLICYREQUEST'].fields_by_name['policy']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_PUTLIMITPOLICYREQUEST']._loaded_options = None
+  _globals['_PUTLIMITPOLICYREQUEST']._serialized_options = b'\272H\221\001\032\216\001\n\016policy_id.same\0224policy.policy_id differs from the one in the request\032Fthis.policy.policy_id == \'\' || this.policy.policy_id == this.policy_id'
+  _globals['_DELETELIMITPOLICYREQUEST'].fields_by_name['policy_id']._loaded_options = None
+  _globals['_DELETELIMITPOLICYREQUEST'].fields_by_name['policy_id']._serialized_options = b'\272H\004r\002\020\001'
   _globals['_RATELIMITSERVICE'].methods_by_name['GetUsage']._loaded_options = None
   _globals['_RATELIMITSERVICE'].methods_by_name['GetUsage']._serialized_options = b'\252\273\030\013limits:read\202\323\344\223\002 \022\036/api/v1/users/{user_id}/limits'
   _globals['_RATELIMITSERVICE'].methods_by_name['ListPolicies']._loaded_options = None
   _globals['_RATELIMITSERVICE'].methods_by_name['ListPolicies']._serialized_options = b'\252\273\030\013limits:read\202\323\344\223\002\020\022\016/api/v1/limits'
   _globals['_RATELIMITSERVICE'].methods_by_name['PutPolicy']._loaded_options = None
   _globals['_RATELIMITSERVICE'].methods_by_name['PutPolicy']._serialized_options = b'\252\273\030\014limits:write\202\323\344\223\002\"\032\031/api/v1/limits/{category}:\005limit'
-  _globals['_FREQUENCYLIMIT']._serialized_start=207
-  _globals['_FREQUENCYLIMIT']._serialized_end=307
-  _globals['_BATCHACQUIREREQUEST']._serialized_start=309
-  _globals['_BATCHACQUIREREQUEST']._serialized_end=400
-  _globals['_ACQUIREITEM']._serialized_start=403
-  _globals['_ACQUIREITEM']._serialized_end=537
-  _globals['_BATCHACQUIRERESPONSE']._serialized_start=539
-  _globals['_BATCHACQUIRERESPONSE']._serialized_end=619
-  _globals['_ACQUIRERESULT']._serialized_start=622
-  _globals['_ACQUIRERESULT']._serialized_end=765
-  _globals['_BATCHPEEKREQUEST']._serialized_start=767
-  _globals['_BATCHPEEKREQUEST']._serialized_end=855
-  _globals['_BATCHPEEKRESPONSE']._serialized_start=857
-  _globals['_BATCHPEEKRESPONSE']._serialized_end=934
-  _globals['_BATCHRELEASEREQUEST']._serialized_start=936
-  _globals['_BATCHRELEASEREQUEST']._serialized_end=1027
-  _globals['_BATCHRELEASERESPONSE']._serialized_start=1029
-  _globals['_BATCHRELEASERESPONSE']._serialized_end=1069
-  _globals['_GETUSAGEREQUEST']._serialized_start=1071
-  _globals['_GETUSAGEREQUEST']._serialized_end=1117
-  _globals['_GETUSAGERESPONSE']._serialized_start=1120
-  _globals['_GETUSAGERESPONSE']._serialized_end=1302
-  _globals['_GETUSAGERESPONSE_CATEGORIESENTRY']._serialized_start=1220
-  _globals['_GETUSAGERESPONSE_CATEGORIESENTRY']._serialized_end=1302
-  _globals['_USAGE']._serialized_start=1304
-  _globals['_USAGE']._serialized_end=1409
-  _globals['_LISTPOLICIESREQUEST']._serialized_start=1411
-  _globals['_LISTPOLICIESREQUEST']._serialized_end=1432
-  _globals['_LISTPOLICIESRESPONSE']._serialized_start=1435
-  _globals['_LISTPOLICIESRESPONSE']._serialized_end=1634
-  _globals['_LISTPOLICIESRESPONSE_CATEGORIESENTRY']._serialized_start=1543
-  _globals['_LISTPOLICIESRESPONSE_CATEGORIESENTRY']._serialized_end=1634
-  _globals['_PUTPOLICYREQUEST']._serialized_start=1637
-  _globals['_PUTPOLICYREQUEST']._serialized_end=1778
-  _globals['_PUTPOLICYRESPONSE']._serialized_start=1780
-  _globals['_PUTPOLICYRESPONSE']._serialized_end=1874
-  _globals['_RATELIMITSERVICE']._serialized_start=1877
-  _globals['_RATELIMITSERVICE']._serialized_end=2686
+  _globals['_RATELIMITSERVICE'].methods_by_name['PutLimitPolicy']._loaded_options = None
+  _globals['_RATELIMITSERVICE'].methods_by_name['PutLimitPolicy']._serialized_options = b'\252\273\030\014limits:write\202\323\344\223\002,\032\"/api/v1/limit-policies/{policy_id}:\006policy'
+  _globals['_RATELIMITSERVICE'].methods_by_name['ListLimitPolicies']._loaded_options = None
+  _globals['_RATELIMITSERVICE'].methods_by_name['ListLimitPolicies']._serialized_options = b'\252\273\030\013limits:read\202\323\344\223\002\030\022\026/api/v1/limit-policies'
+  _globals['_RATELIMITSERVICE'].methods_by_name['DeleteLimitPolicy']._loaded_options = None
+  _globals['_RATELIMITSERVICE'].methods_by_name['DeleteLimitPolicy']._serialized_options = b'\252\273\030\014limits:write\202\323\344\223\002$*\"/api/v1/limit-policies/{policy_id}'
+  _globals['_LIMITWINDOW']._serialized_start=239
+  _globals['_LIMITWINDOW']._serialized_end=340
+  _globals['_LIMITPOLICY']._serialized_start=343
+  _globals['_LIMITPOLICY']._serialized_end=801
+  _globals['_FREQUENCYLIMIT']._serialized_start=803
+  _globals['_FREQUENCYLIMIT']._serialized_end=903
+  _globals['_BATCHACQUIREREQUEST']._serialized_start=905
+  _globals['_BATCHACQUIREREQUEST']._serialized_end=996
+  _globals['_ACQUIREITEM']._serialized_start=999
+  _globals['_ACQUIREITEM']._serialized_end=1224
+  _globals['_TYPELIMITS']._serialized_start=1227
+  _globals['_TYPELIMITS']._serialized_end=1361
+  _globals['_BATCHACQUIRERESPONSE']._serialized_start=1363
+  _globals['_BATCHACQUIRERESPONSE']._serialized_end=1443
+  _globals['_ACQUIRERESULT']._serialized_start=1446
+  _globals['_ACQUIRERESULT']._serialized_end=1687
+  _globals['_CHANNELREFUSAL']._serialized_start=1690
+  _globals['_CHANNELREFUSAL']._serialized_end=1831
+  _globals['_BATCHPEEKREQUEST']._serialized_start=1833
+  _globals['_BATCHPEEKREQUEST']._serialized_end=1921
+  _globals['_BATCHPEEKRESPONSE']._serialized_start=1923
+  _globals['_BATCHPEEKRESPONSE']._serialized_end=2000
+  _globals['_BATCHRELEASEREQUEST']._serialized_start=2002
+  _globals['_BATCHRELEASEREQUEST']._serialized_end=2093
+  _globals['_BATCHRELEASERESPONSE']._serialized_start=2095
+  _globals['_BATCHRELEASERESPONSE']._serialized_end=2135
+  _globals['_GETUSAGEREQUEST']._serialized_start=2137
+  _globals['_GETUSAGEREQUEST']._serialized_end=2183
+  _globals['_GETUSAGERESPONSE']._serialized_start=2186
+  _globals['_GETUSAGERESPONSE']._serialized_end=2424
+  _globals['_GETUSAGERESPONSE_CATEGORIESENTRY']._serialized_start=2342
+  _globals['_GETUSAGERESPONSE_CATEGORIESENTRY']._serialized_end=2424
+  _globals['_WINDOWUSAGE']._serialized_start=2426
+  _globals['_WINDOWUSAGE']._serialized_end=2527
+  _globals['_USAGE']._serialized_start=2529
+  _globals['_USAGE']._serialized_end=2634
+  _globals['_LISTPOLICIESREQUEST']._serialized_start=2636
+  _globals['_LISTPOLICIESREQUEST']._serialized_end=2657
+  _globals['_LISTPOLICIESRESPONSE']._serialized_start=2660
+  _globals['_LISTPOLICIESRESPONSE']._serialized_end=2859
+  _globals['_LISTPOLICIESRESPONSE_CATEGORIESENTRY']._serialized_start=2768
+  _globals['_LISTPOLICIESRESPONSE_CATEGORIESENTRY']._serialized_end=2859
+  _globals['_PUTPOLICYREQUEST']._serialized_start=2862
+  _globals['_PUTPOLICYREQUEST']._serialized_end=3003
+  _globals['_PUTPOLICYRESPONSE']._serialized_start=3005
+  _globals['_PUTPOLICYRESPONSE']._serialized_end=3099
+  _globals['_PUTLIMITPOLICYREQUEST']._serialized_start=3102
+  _globals['_PUTLIMITPOLICYREQUEST']._serialized_end=3394
+  _globals['_PUTLIMITPOLICYRESPONSE']._serialized_start=3396
+  _globals['_PUTLIMITPOLICYRESPONSE']._serialized_end=3475
+  _globals['_LISTLIMITPOLICIESREQUEST']._serialized_start=3477
+  _globals['_LISTLIMITPOLICIESREQUEST']._serialized_end=3503
+  _globals['_LISTLIMITPOLICIESRESPONSE']._serialized_start=3505
+  _globals['_LISTLIMITPOLICIESRESPONSE']._serialized_end=3589
+  _globals['_DELETELIMITPOLICYREQUEST']._serialized_start=3591
+  _globals['_DELETELIMITPOLICYREQUEST']._serialized_end=3645
+  _globals['_DELETELIMITPOLICYRESPONSE']._serialized_start=3647
+  _globals['_DELETELIMITPOLICYRESPONSE']._serialized_end=3674
+  _globals['_RATELIMITSERVICE']._serialized_start=3677
+  _globals['_RATELIMITSERVICE']._serialized_end=5033
 # @@protoc_insertion_point(module_scope)

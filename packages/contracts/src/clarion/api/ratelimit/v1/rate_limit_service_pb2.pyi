@@ -5,6 +5,7 @@ How many notifications a person gets of each category."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -18,6 +19,80 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+@_typing.final
+class LimitWindow(_message.Message):
+    """LimitWindow is how many notifications one person gets in any span of that length."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPAN_FIELD_NUMBER: _builtins.int
+    MOST_FIELD_NUMBER: _builtins.int
+    most: _builtins.int
+    """At most this many. 0: none at all."""
+    @_builtins.property
+    def span(self) -> _duration_pb2.Duration:
+        """The length of the rolling window."""
+
+    def __init__(
+        self,
+        *,
+        span: _duration_pb2.Duration | None = ...,
+        most: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["span", b"span"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["most", b"most", "span", b"span"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LimitWindow: _TypeAlias = LimitWindow  # noqa: Y015
+
+@_typing.final
+class LimitPolicy(_message.Message):
+    """LimitPolicy limits what one person gets of a category, a type, on a channel, or any of them together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_ID_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    WINDOWS_FIELD_NUMBER: _builtins.int
+    ON_FAILURE_FIELD_NUMBER: _builtins.int
+    policy_id: _builtins.str
+    """The tenant's name for it."""
+    category: _builtins.str
+    """The category that it is about. Empty: any."""
+    type: _builtins.str
+    """The type that it is about. Empty: any."""
+    channel: _builtins.str
+    """The channel that it is about: over the limit only this one is left out. Empty: any, and all are left out."""
+    on_failure: _builtins.str
+    """What happens while nothing can be counted: open sends, closed waits. Empty: what the category does by itself, which
+    is closed for promotional and open for all others. Of several policies that say it, closed wins.
+    """
+    @_builtins.property
+    def windows(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitWindow]:
+        """The windows; all of them hold. None: the policy only says what happens on failure."""
+
+    def __init__(
+        self,
+        *,
+        policy_id: _builtins.str = ...,
+        category: _builtins.str = ...,
+        type: _builtins.str = ...,
+        channel: _builtins.str = ...,
+        windows: _abc.Iterable[Global___LimitWindow] | None = ...,
+        on_failure: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "channel", b"channel", "on_failure", b"on_failure", "policy_id", b"policy_id", "type", b"type", "windows", b"windows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LimitPolicy: _TypeAlias = LimitPolicy  # noqa: Y015
 
 @_typing.final
 class FrequencyLimit(_message.Message):
@@ -86,15 +161,30 @@ class AcquireItem(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     CATEGORY_FIELD_NUMBER: _builtins.int
     PERSONAL_LIMIT_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    CHANNELS_FIELD_NUMBER: _builtins.int
+    TYPE_LIMITS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Makes repeating safe: the notification's id."""
     user_id: _builtins.str
     """The person."""
     category: _builtins.str
     """The category."""
+    type: _builtins.str
+    """The type. Policies of types do not hold without it."""
     @_builtins.property
     def personal_limit(self) -> Global___FrequencyLimit:
         """The person's own limit, where there is one; the stricter of it and the tenant's counts."""
+
+    @_builtins.property
+    def channels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The channels that it shall be sent on; policies of other channels do not hold. To release: the channels that were not
+        sent on; none: the whole permit.
+        """
+
+    @_builtins.property
+    def type_limits(self) -> Global___TypeLimits:
+        """The limits that come with the type, where there are any."""
 
     def __init__(
         self,
@@ -103,14 +193,47 @@ class AcquireItem(_message.Message):
         user_id: _builtins.str = ...,
         category: _builtins.str = ...,
         personal_limit: Global___FrequencyLimit | None = ...,
+        type: _builtins.str = ...,
+        channels: _abc.Iterable[_builtins.str] | None = ...,
+        type_limits: Global___TypeLimits | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["personal_limit", b"personal_limit"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["personal_limit", b"personal_limit", "type_limits", b"type_limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "personal_limit", b"personal_limit", "request_id", b"request_id", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "channels", b"channels", "personal_limit", b"personal_limit", "request_id", b"request_id", "type", b"type", "type_limits", b"type_limits", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AcquireItem: _TypeAlias = AcquireItem  # noqa: Y015
+
+@_typing.final
+class TypeLimits(_message.Message):
+    """TypeLimits are the limits of a type that are not policies."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WINDOWS_FIELD_NUMBER: _builtins.int
+    PERSONAL_LIMIT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def windows(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitWindow]:
+        """The windows that the type was registered with."""
+
+    @_builtins.property
+    def personal_limit(self) -> Global___FrequencyLimit:
+        """The person's own limit of the type."""
+
+    def __init__(
+        self,
+        *,
+        windows: _abc.Iterable[Global___LimitWindow] | None = ...,
+        personal_limit: Global___FrequencyLimit | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["personal_limit", b"personal_limit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["personal_limit", b"personal_limit", "windows", b"windows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TypeLimits: _TypeAlias = TypeLimits  # noqa: Y015
 
 @_typing.final
 class BatchAcquireResponse(_message.Message):
@@ -147,17 +270,28 @@ class AcquireResult(_message.Message):
     AVAILABLE_TIME_FIELD_NUMBER: _builtins.int
     DAILY_USED_FIELD_NUMBER: _builtins.int
     WEEKLY_USED_FIELD_NUMBER: _builtins.int
+    POLICY_ID_FIELD_NUMBER: _builtins.int
+    UNCHECKED_FIELD_NUMBER: _builtins.int
+    CHANNELS_FIELD_NUMBER: _builtins.int
     allowed: _builtins.bool
-    """Whether it may be sent."""
+    """Whether it may be sent, on the channels that channels does not name."""
     exceeded: _builtins.str
-    """The window that is full: daily or weekly."""
+    """The window that is full: hourly, daily, weekly, or window for any other span."""
     daily_used: _builtins.int
-    """What was used in 24 hours, this one included when allowed."""
+    """What was used of the category in 24 hours, this one included when allowed."""
     weekly_used: _builtins.int
-    """What was used in 7 days, this one included when allowed."""
+    """What was used of the category in 7 days, this one included when allowed."""
+    policy_id: _builtins.str
+    """Whose window is full: a policy_id, "category:<category>", "type:<type>" or "personal:<category or type>"."""
+    unchecked: _builtins.bool
+    """Whether nothing could be counted, so that on_failure decided."""
     @_builtins.property
     def available_time(self) -> _timestamp_pb2.Timestamp:
         """When there will be a permit again."""
+
+    @_builtins.property
+    def channels(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChannelRefusal]:
+        """The channels that it may not be sent on, where it may be sent otherwise or all are here."""
 
     def __init__(
         self,
@@ -167,14 +301,57 @@ class AcquireResult(_message.Message):
         available_time: _timestamp_pb2.Timestamp | None = ...,
         daily_used: _builtins.int = ...,
         weekly_used: _builtins.int = ...,
+        policy_id: _builtins.str = ...,
+        unchecked: _builtins.bool = ...,
+        channels: _abc.Iterable[Global___ChannelRefusal] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["available_time", b"available_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "available_time", b"available_time", "daily_used", b"daily_used", "exceeded", b"exceeded", "weekly_used", b"weekly_used"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "available_time", b"available_time", "channels", b"channels", "daily_used", b"daily_used", "exceeded", b"exceeded", "policy_id", b"policy_id", "unchecked", b"unchecked", "weekly_used", b"weekly_used"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AcquireResult: _TypeAlias = AcquireResult  # noqa: Y015
+
+@_typing.final
+class ChannelRefusal(_message.Message):
+    """ChannelRefusal says why there was no permit for one channel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    EXCEEDED_FIELD_NUMBER: _builtins.int
+    AVAILABLE_TIME_FIELD_NUMBER: _builtins.int
+    POLICY_ID_FIELD_NUMBER: _builtins.int
+    UNCHECKED_FIELD_NUMBER: _builtins.int
+    channel: _builtins.str
+    """The channel."""
+    exceeded: _builtins.str
+    """The window that is full: hourly, daily, weekly or window."""
+    policy_id: _builtins.str
+    """Whose window is full."""
+    unchecked: _builtins.bool
+    """Whether nothing could be counted, so that on_failure decided."""
+    @_builtins.property
+    def available_time(self) -> _timestamp_pb2.Timestamp:
+        """When there will be a permit again."""
+
+    def __init__(
+        self,
+        *,
+        channel: _builtins.str = ...,
+        exceeded: _builtins.str = ...,
+        available_time: _timestamp_pb2.Timestamp | None = ...,
+        policy_id: _builtins.str = ...,
+        unchecked: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["available_time", b"available_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available_time", b"available_time", "channel", b"channel", "exceeded", b"exceeded", "policy_id", b"policy_id", "unchecked", b"unchecked"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChannelRefusal: _TypeAlias = ChannelRefusal  # noqa: Y015
 
 @_typing.final
 class BatchPeekRequest(_message.Message):
@@ -320,22 +497,60 @@ class GetUsageResponse(_message.Message):
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     CATEGORIES_FIELD_NUMBER: _builtins.int
+    WINDOWS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def categories(self) -> _containers.MessageMap[_builtins.str, Global___Usage]:
         """By category."""
+
+    @_builtins.property
+    def windows(self) -> _containers.RepeatedCompositeFieldContainer[Global___WindowUsage]:
+        """Of each window of each of the tenant's policies, ordered by policy."""
 
     def __init__(
         self,
         *,
         categories: _abc.Mapping[_builtins.str, Global___Usage] | None = ...,
+        windows: _abc.Iterable[Global___WindowUsage] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "windows", b"windows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetUsageResponse: _TypeAlias = GetUsageResponse  # noqa: Y015
+
+@_typing.final
+class WindowUsage(_message.Message):
+    """WindowUsage is what was used of one window of a policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_ID_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    USED_FIELD_NUMBER: _builtins.int
+    policy_id: _builtins.str
+    """The policy."""
+    used: _builtins.int
+    """What was used of it."""
+    @_builtins.property
+    def window(self) -> Global___LimitWindow:
+        """The window."""
+
+    def __init__(
+        self,
+        *,
+        policy_id: _builtins.str = ...,
+        window: Global___LimitWindow | None = ...,
+        used: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy_id", b"policy_id", "used", b"used", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WindowUsage: _TypeAlias = WindowUsage  # noqa: Y015
 
 @_typing.final
 class Usage(_message.Message):
@@ -486,3 +701,135 @@ class PutPolicyResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PutPolicyResponse: _TypeAlias = PutPolicyResponse  # noqa: Y015
+
+@_typing.final
+class PutLimitPolicyRequest(_message.Message):
+    """PutLimitPolicyRequest sets a policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_ID_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    policy_id: _builtins.str
+    """The policy's id."""
+    @_builtins.property
+    def policy(self) -> Global___LimitPolicy:
+        """The policy; its own policy_id is empty or the same."""
+
+    def __init__(
+        self,
+        *,
+        policy_id: _builtins.str = ...,
+        policy: Global___LimitPolicy | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "policy_id", b"policy_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutLimitPolicyRequest: _TypeAlias = PutLimitPolicyRequest  # noqa: Y015
+
+@_typing.final
+class PutLimitPolicyResponse(_message.Message):
+    """PutLimitPolicyResponse has the policy as stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def policy(self) -> Global___LimitPolicy:
+        """The policy."""
+
+    def __init__(
+        self,
+        *,
+        policy: Global___LimitPolicy | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutLimitPolicyResponse: _TypeAlias = PutLimitPolicyResponse  # noqa: Y015
+
+@_typing.final
+class ListLimitPoliciesRequest(_message.Message):
+    """ListLimitPoliciesRequest asks for the tenant's policies."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLimitPoliciesRequest: _TypeAlias = ListLimitPoliciesRequest  # noqa: Y015
+
+@_typing.final
+class ListLimitPoliciesResponse(_message.Message):
+    """ListLimitPoliciesResponse has the tenant's policies."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def policies(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitPolicy]:
+        """Ordered by id."""
+
+    def __init__(
+        self,
+        *,
+        policies: _abc.Iterable[Global___LimitPolicy] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policies", b"policies"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLimitPoliciesResponse: _TypeAlias = ListLimitPoliciesResponse  # noqa: Y015
+
+@_typing.final
+class DeleteLimitPolicyRequest(_message.Message):
+    """DeleteLimitPolicyRequest names a policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_ID_FIELD_NUMBER: _builtins.int
+    policy_id: _builtins.str
+    """The policy."""
+    def __init__(
+        self,
+        *,
+        policy_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy_id", b"policy_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteLimitPolicyRequest: _TypeAlias = DeleteLimitPolicyRequest  # noqa: Y015
+
+@_typing.final
+class DeleteLimitPolicyResponse(_message.Message):
+    """DeleteLimitPolicyResponse is empty."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteLimitPolicyResponse: _TypeAlias = DeleteLimitPolicyResponse  # noqa: Y015

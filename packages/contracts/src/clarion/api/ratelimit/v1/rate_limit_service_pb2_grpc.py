@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class RateLimitServiceStub:
-    """RateLimitService counts notifications in exact rolling windows of a day and a week.
+    """RateLimitService counts notifications in exact rolling windows: a day and a week for each category, any others by policy.
     """
 
     def __init__(self, channel):
@@ -65,15 +65,32 @@ class RateLimitServiceStub:
                 request_serializer=clarion_dot_api_dot_ratelimit_dot_v1_dot_rate__limit__service__pb2.PutPolicyRequest.SerializeToString,
                 response_deserializer=clarion_dot_api_dot_ratelimit_dot_v1_dot_rate__limit__service__pb2.PutPolicyResponse.FromString,
                 _registered_method=True)
+        self.PutLimitPolicy = channel.unary_unary(
+                '/clarion.api.ratelimit.v1.RateLimitService/PutLimitPolicy',
+                request_serializer=clarion_dot_api_dot_ratelimit_dot_v1_dot_rate__limit__service__pb2.PutLimitPolicyRequest.SerializeToString,
+                response_deserializer=clarion_dot_api_dot_ratelimit_dot_v1_dot_rate__limit__service__pb2.PutLimitPolicyResponse.FromString,
+                _registered_method=True)
+        self.ListLimitPolicies = channel.unary_unary(
+                '/clarion.api.ratelimit.v1.RateLimitService/ListLimitPolicies',
+                request_serializer=clarion_dot_api_dot_ratelimit_dot_v1_dot_rate__limit__service__pb2.ListLimitPoliciesRequest.SerializeToString,
+                response_deserializer=clarion_dot_api_dot_ratelimit_dot_v1_dot_rate__limit__service__pb2.ListLimitPoliciesResponse.FromString,
+                _registered_method=True)
+        self.DeleteLimitPolicy = channel.unary_unary(
+                '/clarion.api.ratelimit.v1.RateLimitService/DeleteLimitPolicy',
+                request_serializer=clarion_dot_api_dot_ratelimit_dot_v1_dot_rate__limit__service__pb2.DeleteLimitPolicyRequest.SerializeToString,
+                response_deserializer=clarion_dot_api_dot_ratelimit_dot_v1_dot_rate__limit__service__pb2.DeleteLimitPolicyResponse.FromString,
+                _registered_method=True)
 
 
 class RateLimitServiceServicer:
-    """RateLimitService counts notifications in exact rolling windows of a day and a week.
+    """RateLimitService counts notifications in exact rolling windows: a day and a week for each category, any others by policy.
     """
 
     def BatchAcquire(self, request, context):
         """BatchAcquire takes one permit for each item or says since when and how long there is none. An item with the same
-        request_id takes one permit, however often it is sent. Items of one call are judged in order.
+        request_id takes one permit, however often it is sent. Items of one call are judged in order. All counters of an item
+        are judged and counted together: those of the channels that are allowed, or none. While nothing can be counted,
+        items are answered as unchecked, by the on_failure of their policies.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,7 +104,8 @@ class RateLimitServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BatchRelease(self, request, context):
-        """BatchRelease gives permits back that were not used. Repeating it is safe.
+        """BatchRelease gives permits back that were not used, in all their counters. Repeating it is safe. Reasons:
+        UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -109,6 +127,28 @@ class RateLimitServiceServicer:
 
     def PutPolicy(self, request, context):
         """PutPolicy sets the tenant's limit for a category. Repeating it is safe. Reasons: INVALID_ARGUMENT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutLimitPolicy(self, request, context):
+        """PutLimitPolicy creates or replaces a policy. It counts what comes from then on. Repeating it is safe. Reasons:
+        INVALID_ARGUMENT, FAILED_PRECONDITION, UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLimitPolicies(self, request, context):
+        """ListLimitPolicies returns the tenant's policies, at most 100, ordered by id. Reasons: UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteLimitPolicy(self, request, context):
+        """DeleteLimitPolicy removes a policy. Repeating it is safe. Reasons: NOT_FOUND, UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -147,6 +187,21 @@ def add_RateLimitServiceServicer_to_server(servicer, server):
                     request_deserializer=clarion_dot_api_dot_ratelimit_dot_v1_dot_rate__limit__service__pb2.PutPolicyRequest.FromString,
                     response_serializer=clarion_dot_api_dot_ratelimit_dot_v1_dot_rate__limit__service__pb2.PutPolicyResponse.SerializeToString,
             ),
+            'PutLimitPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutLimitPolicy,
+                    request_deserializer=clarion_dot_api_dot_ratelimit_dot_v1_dot_rate__limit__service__pb2.PutLimitPolicyRequest.FromString,
+                    response_serializer=clarion_dot_api_dot_ratelimit_dot_v1_dot_rate__limit__service__pb2.PutLimitPolicyResponse.SerializeToString,
+            ),
+            'ListLimitPolicies': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLimitPolicies,
+                    request_deserializer=clarion_dot_api_dot_ratelimit_dot_v1_dot_rate__limit__service__pb2.ListLimitPoliciesRequest.FromString,
+                    response_serializer=clarion_dot_api_dot_ratelimit_dot_v1_dot_rate__limit__service__pb2.ListLimitPoliciesResponse.SerializeToString,
+            ),
+            'DeleteLimitPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteLimitPolicy,
+                    request_deserializer=clarion_dot_api_dot_ratelimit_dot_v1_dot_rate__limit__service__pb2.DeleteLimitPolicyRequest.FromString,
+                    response_serializer=clarion_dot_api_dot_ratelimit_dot_v1_dot_rate__limit__service__pb2.DeleteLimitPolicyResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'clarion.api.ratelimit.v1.RateLimitService', rpc_method_handlers)
@@ -156,7 +211,7 @@ def add_RateLimitServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RateLimitService:
-    """RateLimitService counts notifications in exact rolling windows of a day and a week.
+    """RateLimitService counts notifications in exact rolling windows: a day and a week for each category, any others by policy.
     """
 
     @staticmethod
@@ -311,6 +366,87 @@ class RateLimitService:
             '/clarion.api.ratelimit.v1.RateLimitService/PutPolicy',
             clarion_dot_api_dot_ratelimit_dot_v1_dot_rate__limit__service__pb2.PutPolicyRequest.SerializeToString,
             clarion_dot_api_dot_ratelimit_dot_v1_dot_rate__limit__service__pb2.PutPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutLimitPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clarion.api.ratelimit.v1.RateLimitService/PutLimitPolicy',
+            clarion_dot_api_dot_ratelimit_dot_v1_dot_rate__limit__service__pb2.PutLimitPolicyRequest.SerializeToString,
+            clarion_dot_api_dot_ratelimit_dot_v1_dot_rate__limit__service__pb2.PutLimitPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLimitPolicies(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clarion.api.ratelimit.v1.RateLimitService/ListLimitPolicies',
+            clarion_dot_api_dot_ratelimit_dot_v1_dot_rate__limit__service__pb2.ListLimitPoliciesRequest.SerializeToString,
+            clarion_dot_api_dot_ratelimit_dot_v1_dot_rate__limit__service__pb2.ListLimitPoliciesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteLimitPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clarion.api.ratelimit.v1.RateLimitService/DeleteLimitPolicy',
+            clarion_dot_api_dot_ratelimit_dot_v1_dot_rate__limit__service__pb2.DeleteLimitPolicyRequest.SerializeToString,
+            clarion_dot_api_dot_ratelimit_dot_v1_dot_rate__limit__service__pb2.DeleteLimitPolicyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RateLimitServiceStub:
-    """RateLimitService counts notifications in exact rolling windows of a day and a week."""
+    """RateLimitService counts notifications in exact rolling windows: a day and a week for each category, any others by policy."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -35,41 +35,65 @@ class RateLimitServiceStub:
     def __new__(cls, channel: _aio.Channel) -> RateLimitServiceAsyncStub: ...
     BatchAcquire: _grpc.UnaryUnaryMultiCallable[_rate_limit_service_pb2.BatchAcquireRequest, _rate_limit_service_pb2.BatchAcquireResponse]
     """BatchAcquire takes one permit for each item or says since when and how long there is none. An item with the same
-    request_id takes one permit, however often it is sent. Items of one call are judged in order.
+    request_id takes one permit, however often it is sent. Items of one call are judged in order. All counters of an item
+    are judged and counted together: those of the channels that are allowed, or none. While nothing can be counted,
+    items are answered as unchecked, by the on_failure of their policies.
     """
     BatchPeek: _grpc.UnaryUnaryMultiCallable[_rate_limit_service_pb2.BatchPeekRequest, _rate_limit_service_pb2.BatchPeekResponse]
     """BatchPeek answers what BatchAcquire would answer to each item alone, and takes no permit."""
     BatchRelease: _grpc.UnaryUnaryMultiCallable[_rate_limit_service_pb2.BatchReleaseRequest, _rate_limit_service_pb2.BatchReleaseResponse]
-    """BatchRelease gives permits back that were not used. Repeating it is safe."""
+    """BatchRelease gives permits back that were not used, in all their counters. Repeating it is safe. Reasons:
+    UNAVAILABLE.
+    """
     GetUsage: _grpc.UnaryUnaryMultiCallable[_rate_limit_service_pb2.GetUsageRequest, _rate_limit_service_pb2.GetUsageResponse]
     """GetUsage returns what a person has used of each category's limit. Counts nothing."""
     ListPolicies: _grpc.UnaryUnaryMultiCallable[_rate_limit_service_pb2.ListPoliciesRequest, _rate_limit_service_pb2.ListPoliciesResponse]
     """ListPolicies returns the tenant's limits, the defaults included."""
     PutPolicy: _grpc.UnaryUnaryMultiCallable[_rate_limit_service_pb2.PutPolicyRequest, _rate_limit_service_pb2.PutPolicyResponse]
     """PutPolicy sets the tenant's limit for a category. Repeating it is safe. Reasons: INVALID_ARGUMENT."""
+    PutLimitPolicy: _grpc.UnaryUnaryMultiCallable[_rate_limit_service_pb2.PutLimitPolicyRequest, _rate_limit_service_pb2.PutLimitPolicyResponse]
+    """PutLimitPolicy creates or replaces a policy. It counts what comes from then on. Repeating it is safe. Reasons:
+    INVALID_ARGUMENT, FAILED_PRECONDITION, UNAVAILABLE.
+    """
+    ListLimitPolicies: _grpc.UnaryUnaryMultiCallable[_rate_limit_service_pb2.ListLimitPoliciesRequest, _rate_limit_service_pb2.ListLimitPoliciesResponse]
+    """ListLimitPolicies returns the tenant's policies, at most 100, ordered by id. Reasons: UNAVAILABLE."""
+    DeleteLimitPolicy: _grpc.UnaryUnaryMultiCallable[_rate_limit_service_pb2.DeleteLimitPolicyRequest, _rate_limit_service_pb2.DeleteLimitPolicyResponse]
+    """DeleteLimitPolicy removes a policy. Repeating it is safe. Reasons: NOT_FOUND, UNAVAILABLE."""
 
 @_typing.type_check_only
 class RateLimitServiceAsyncStub(RateLimitServiceStub):
-    """RateLimitService counts notifications in exact rolling windows of a day and a week."""
+    """RateLimitService counts notifications in exact rolling windows: a day and a week for each category, any others by policy."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     BatchAcquire: _aio.UnaryUnaryMultiCallable[_rate_limit_service_pb2.BatchAcquireRequest, _rate_limit_service_pb2.BatchAcquireResponse]  # type: ignore[assignment]
     """BatchAcquire takes one permit for each item or says since when and how long there is none. An item with the same
-    request_id takes one permit, however often it is sent. Items of one call are judged in order.
+    request_id takes one permit, however often it is sent. Items of one call are judged in order. All counters of an item
+    are judged and counted together: those of the channels that are allowed, or none. While nothing can be counted,
+    items are answered as unchecked, by the on_failure of their policies.
     """
     BatchPeek: _aio.UnaryUnaryMultiCallable[_rate_limit_service_pb2.BatchPeekRequest, _rate_limit_service_pb2.BatchPeekResponse]  # type: ignore[assignment]
     """BatchPeek answers what BatchAcquire would answer to each item alone, and takes no permit."""
     BatchRelease: _aio.UnaryUnaryMultiCallable[_rate_limit_service_pb2.BatchReleaseRequest, _rate_limit_service_pb2.BatchReleaseResponse]  # type: ignore[assignment]
-    """BatchRelease gives permits back that were not used. Repeating it is safe."""
+    """BatchRelease gives permits back that were not used, in all their counters. Repeating it is safe. Reasons:
+    UNAVAILABLE.
+    """
     GetUsage: _aio.UnaryUnaryMultiCallable[_rate_limit_service_pb2.GetUsageRequest, _rate_limit_service_pb2.GetUsageResponse]  # type: ignore[assignment]
     """GetUsage returns what a person has used of each category's limit. Counts nothing."""
     ListPolicies: _aio.UnaryUnaryMultiCallable[_rate_limit_service_pb2.ListPoliciesRequest, _rate_limit_service_pb2.ListPoliciesResponse]  # type: ignore[assignment]
     """ListPolicies returns the tenant's limits, the defaults included."""
     PutPolicy: _aio.UnaryUnaryMultiCallable[_rate_limit_service_pb2.PutPolicyRequest, _rate_limit_service_pb2.PutPolicyResponse]  # type: ignore[assignment]
     """PutPolicy sets the tenant's limit for a category. Repeating it is safe. Reasons: INVALID_ARGUMENT."""
+    PutLimitPolicy: _aio.UnaryUnaryMultiCallable[_rate_limit_service_pb2.PutLimitPolicyRequest, _rate_limit_service_pb2.PutLimitPolicyResponse]  # type: ignore[assignment]
+    """PutLimitPolicy creates or replaces a policy. It counts what comes from then on. Repeating it is safe. Reasons:
+    INVALID_ARGUMENT, FAILED_PRECONDITION, UNAVAILABLE.
+    """
+    ListLimitPolicies: _aio.UnaryUnaryMultiCallable[_rate_limit_service_pb2.ListLimitPoliciesRequest, _rate_limit_service_pb2.ListLimitPoliciesResponse]  # type: ignore[assignment]
+    """ListLimitPolicies returns the tenant's policies, at most 100, ordered by id. Reasons: UNAVAILABLE."""
+    DeleteLimitPolicy: _aio.UnaryUnaryMultiCallable[_rate_limit_service_pb2.DeleteLimitPolicyRequest, _rate_limit_service_pb2.DeleteLimitPolicyResponse]  # type: ignore[assignment]
+    """DeleteLimitPolicy removes a policy. Repeating it is safe. Reasons: NOT_FOUND, UNAVAILABLE."""
 
 class RateLimitServiceServicer:
-    """RateLimitService counts notifications in exact rolling windows of a day and a week."""
+    """RateLimitService counts notifications in exact rolling windows: a day and a week for each category, any others by policy."""
 
     def BatchAcquire(
         self,
@@ -77,7 +101,9 @@ class RateLimitServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_rate_limit_service_pb2.BatchAcquireResponse, _abc.Awaitable[_rate_limit_service_pb2.BatchAcquireResponse]]:
         """BatchAcquire takes one permit for each item or says since when and how long there is none. An item with the same
-        request_id takes one permit, however often it is sent. Items of one call are judged in order.
+        request_id takes one permit, however often it is sent. Items of one call are judged in order. All counters of an item
+        are judged and counted together: those of the channels that are allowed, or none. While nothing can be counted,
+        items are answered as unchecked, by the on_failure of their policies.
         """
 
     def BatchPeek(
@@ -92,7 +118,9 @@ class RateLimitServiceServicer:
         request: _rate_limit_service_pb2.BatchReleaseRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_rate_limit_service_pb2.BatchReleaseResponse, _abc.Awaitable[_rate_limit_service_pb2.BatchReleaseResponse]]:
-        """BatchRelease gives permits back that were not used. Repeating it is safe."""
+        """BatchRelease gives permits back that were not used, in all their counters. Repeating it is safe. Reasons:
+        UNAVAILABLE.
+        """
 
     def GetUsage(
         self,
@@ -114,5 +142,28 @@ class RateLimitServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_rate_limit_service_pb2.PutPolicyResponse, _abc.Awaitable[_rate_limit_service_pb2.PutPolicyResponse]]:
         """PutPolicy sets the tenant's limit for a category. Repeating it is safe. Reasons: INVALID_ARGUMENT."""
+
+    def PutLimitPolicy(
+        self,
+        request: _rate_limit_service_pb2.PutLimitPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rate_limit_service_pb2.PutLimitPolicyResponse, _abc.Awaitable[_rate_limit_service_pb2.PutLimitPolicyResponse]]:
+        """PutLimitPolicy creates or replaces a policy. It counts what comes from then on. Repeating it is safe. Reasons:
+        INVALID_ARGUMENT, FAILED_PRECONDITION, UNAVAILABLE.
+        """
+
+    def ListLimitPolicies(
+        self,
+        request: _rate_limit_service_pb2.ListLimitPoliciesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rate_limit_service_pb2.ListLimitPoliciesResponse, _abc.Awaitable[_rate_limit_service_pb2.ListLimitPoliciesResponse]]:
+        """ListLimitPolicies returns the tenant's policies, at most 100, ordered by id. Reasons: UNAVAILABLE."""
+
+    def DeleteLimitPolicy(
+        self,
+        request: _rate_limit_service_pb2.DeleteLimitPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rate_limit_service_pb2.DeleteLimitPolicyResponse, _abc.Awaitable[_rate_limit_service_pb2.DeleteLimitPolicyResponse]]:
+        """DeleteLimitPolicy removes a policy. Repeating it is safe. Reasons: NOT_FOUND, UNAVAILABLE."""
 
 def add_RateLimitServiceServicer_to_server(servicer: RateLimitServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -31,6 +31,7 @@ class DecisionTrace(_message.Message):
     PREFERENCES_VERSION_FIELD_NUMBER: _builtins.int
     RULES_FIELD_NUMBER: _builtins.int
     DECIDED_TIME_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
     DEFAULT_PREFERENCES_VERSION_FIELD_NUMBER: _builtins.int
     RELEASE_FIELD_NUMBER: _builtins.int
     category: _builtins.str
@@ -55,6 +56,10 @@ class DecisionTrace(_message.Message):
     def decided_time(self) -> _timestamp_pb2.Timestamp:
         """When it was decided."""
 
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitOutcome]:
+        """The limits that objected, and those that could not be asked. Empty when all had room."""
+
     def __init__(
         self,
         *,
@@ -64,16 +69,61 @@ class DecisionTrace(_message.Message):
         preferences_version: _builtins.int = ...,
         rules: _abc.Iterable[Global___RuleOutcome] | None = ...,
         decided_time: _timestamp_pb2.Timestamp | None = ...,
+        limits: _abc.Iterable[Global___LimitOutcome] | None = ...,
         default_preferences_version: _builtins.int = ...,
         release: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["decided_time", b"decided_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "channels", b"channels", "decided_time", b"decided_time", "default_preferences_version", b"default_preferences_version", "preferences_version", b"preferences_version", "priority", b"priority", "release", b"release", "rules", b"rules"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "channels", b"channels", "decided_time", b"decided_time", "default_preferences_version", b"default_preferences_version", "limits", b"limits", "preferences_version", b"preferences_version", "priority", b"priority", "release", b"release", "rules", b"rules"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DecisionTrace: _TypeAlias = DecisionTrace  # noqa: Y015
+
+@_typing.final
+class LimitOutcome(_message.Message):
+    """LimitOutcome is what a limit said that was not plain room."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    ALLOWED_FIELD_NUMBER: _builtins.int
+    UNCHECKED_FIELD_NUMBER: _builtins.int
+    POLICY_ID_FIELD_NUMBER: _builtins.int
+    EXCEEDED_FIELD_NUMBER: _builtins.int
+    AVAILABLE_TIME_FIELD_NUMBER: _builtins.int
+    channel: _builtins.str
+    """The channel that it is about. Empty: all of them."""
+    allowed: _builtins.bool
+    """Whether it may be sent nevertheless."""
+    unchecked: _builtins.bool
+    """Whether nothing could be counted, so that the policy's on_failure decided."""
+    policy_id: _builtins.str
+    """Whose window is full."""
+    exceeded: _builtins.str
+    """The window that is full: hourly, daily, weekly or window."""
+    @_builtins.property
+    def available_time(self) -> _timestamp_pb2.Timestamp:
+        """When there will be room."""
+
+    def __init__(
+        self,
+        *,
+        channel: _builtins.str = ...,
+        allowed: _builtins.bool = ...,
+        unchecked: _builtins.bool = ...,
+        policy_id: _builtins.str = ...,
+        exceeded: _builtins.str = ...,
+        available_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["available_time", b"available_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "available_time", b"available_time", "channel", b"channel", "exceeded", b"exceeded", "policy_id", b"policy_id", "unchecked", b"unchecked"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LimitOutcome: _TypeAlias = LimitOutcome  # noqa: Y015
 
 @_typing.final
 class ChannelDecision(_message.Message):

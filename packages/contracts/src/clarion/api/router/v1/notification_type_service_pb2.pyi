@@ -3,6 +3,7 @@
 isort:skip_file
 """
 
+from clarion.api.ratelimit.v1 import rate_limit_service_pb2 as _rate_limit_service_pb2
 from clarion.api.router.v1 import notification_pb2 as _notification_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
@@ -61,6 +62,7 @@ class NotificationType(_message.Message):
     ORDERED_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     SEND_WINDOW_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
     type: _builtins.str
     """The name, for example "order_confirmation"."""
     category: _builtins.str
@@ -103,6 +105,10 @@ class NotificationType(_message.Message):
     def send_window(self) -> _notification_pb2.SendWindow:
         """When push, email and SMS go out, where the notification does not say it. Absent: any time."""
 
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[_rate_limit_service_pb2.LimitWindow]:
+        """How many of this type one person gets, besides the limits of the category and the tenant's policies."""
+
     def __init__(
         self,
         *,
@@ -121,10 +127,11 @@ class NotificationType(_message.Message):
         ordered: _builtins.bool = ...,
         priority: _builtins.str = ...,
         send_window: _notification_pb2.SendWindow | None = ...,
+        limits: _abc.Iterable[_rate_limit_service_pb2.LimitWindow] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["digest_window", b"digest_window", "escalate_after", b"escalate_after", "send_window", b"send_window", "time_to_live", b"time_to_live"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "channel_templates", b"channel_templates", "channels", b"channels", "critical", b"critical", "digest_window", b"digest_window", "escalate_after", b"escalate_after", "ordered", b"ordered", "over_limit_policy", b"over_limit_policy", "priority", b"priority", "quiet_hours_policy", b"quiet_hours_policy", "send_window", b"send_window", "strategy", b"strategy", "template_id", b"template_id", "time_to_live", b"time_to_live", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "channel_templates", b"channel_templates", "channels", b"channels", "critical", b"critical", "digest_window", b"digest_window", "escalate_after", b"escalate_after", "limits", b"limits", "ordered", b"ordered", "over_limit_policy", b"over_limit_policy", "priority", b"priority", "quiet_hours_policy", b"quiet_hours_policy", "send_window", b"send_window", "strategy", b"strategy", "template_id", b"template_id", "time_to_live", b"time_to_live", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

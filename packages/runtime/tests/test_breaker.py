@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from clarion.router.breaker import Breaker
+from clarion.runtime.breaker import Breaker
 from clarion.runtime.errors import UnavailableError
 from clarion.runtime.testing import FakeClock
 
@@ -37,6 +37,11 @@ class Dependency:
 @pytest.fixture
 def dependency() -> Dependency:
     return Dependency()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
 
 
 @pytest.fixture
