@@ -25,6 +25,7 @@ from clarion.router.deciding import decide
 from clarion.router.explaining import Explanation
 from clarion.router.in_memory import InMemoryNeighbours
 from clarion.router.notification_types import TypePolicy
+from clarion.router.permits import apply_permit
 from clarion.router.routing import Router
 from clarion.router.rules import rules_of
 from clarion.runtime.caller import Caller
@@ -103,6 +104,19 @@ def limited(profile: Any, neighbours: Any, now: datetime) -> None:
     neighbours.available = now + HOUR
 
 
+def limited_on_email(profile: Any, neighbours: Any, now: datetime) -> None:
+    neighbours.limited_channels["email"] = "hourly"
+    neighbours.available = now + HOUR
+
+
+def uncounted(profile: Any, neighbours: Any, now: datetime) -> None:
+    neighbours.uncounted = "open"
+
+
+def uncounted_closed(profile: Any, neighbours: Any, now: datetime) -> None:
+    neighbours.uncounted = "closed"
+
+
 def broken(profile: Any, neighbours: Any, now: datetime) -> None:
     neighbours.broken["default"] = code_pb2.INVALID_ARGUMENT
 
@@ -134,6 +148,23 @@ CASES = (
         "expired",
         limited,
         {"over_limit_policy": "defer", "time_to_live": HOUR / 2},
+    ),
+    Case("one channel", "frequency_limit", "rate_limited", limited_on_email),
+    Case(
+        "one waits",
+        "frequency_limit",
+        "deferred",
+        limited_on_email,
+        {"over_limit_policy": "defer"},
+    ),
+    Case("open", "", "planned", uncounted),
+    Case("closed", "frequency_limit", "deferred", uncounted_closed),
+    Case(
+        "closed too long",
+        "frequency_limit",
+        "expired",
+        uncounted_closed,
+        {"time_to_live": timedelta(seconds=20)},
     ),
     Case("template", "template", "failed", broken),
     Case("types template", "", "planned", never, {"template_id": "hello"}),
@@ -185,7 +216,7 @@ async def test_what_is_explained_is_what_a_send_then_does(
     if objecting:
         assert explained.rules[-1].rule == case.rule
         expected = told.get(case.outcome, "skip")
-        if case.name == "too long":
+        if case.name.endswith("too long"):
             expected = "limit"
         assert explained.rules[-1].outcome == expected
 
@@ -256,7 +287,7 @@ def test_the_rules_end_with_the_one_that_objected(
     item = IntakeItem(notification=notify(channels=["in_app", "email"]))
     plan = decide(item, profile, now, TypePolicy("comment", critical=critical))
     if plan.planned:
-        plan.limit(AcquireResult(allowed=allowed, exceeded="daily"))
+        apply_permit(plan, AcquireResult(allowed=allowed, exceeded="daily"), now)
     rules = list(rules_of(plan))
     for channel in plan.channels:
         own = [rule for rule in rules if rule.channel == channel.channel]

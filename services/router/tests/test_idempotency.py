@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from clarion.runtime.breaker import Breaker
 from clarion.router.idempotency import (
     IdempotencyKeys,
     InMemoryIdempotencyKeys,
@@ -20,6 +19,7 @@ from clarion.router.idempotency import (
     digest_of,
 )
 from clarion.router.valkey_keys import RESERVED_FOR, ValkeyIdempotencyKeys
+from clarion.runtime.breaker import Breaker
 from clarion.runtime.clock import SystemClock
 from clarion.runtime.errors import UnavailableError
 from clarion.runtime.keys import idempotency_key

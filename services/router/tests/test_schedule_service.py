@@ -23,13 +23,13 @@ from clarion.api.router.v1.schedule_service_pb2 import (
 from clarion.api.router.v1.schedule_service_pb2_grpc import ScheduleServiceStub
 from clarion.client.embedded.servers import PostgresServer
 from clarion.router.admission import AdmissionLimits
-from clarion.runtime.breaker import Breaker
 from clarion.router.consumers import IntakeHandler
 from clarion.router.notification_types import BuiltInTypes
 from clarion.router.schedules.firing import Firing
 from clarion.router.schedules.keeping import Schedules
 from clarion.router.schedules.planning import Planner
 from clarion.router.schedules.table import InMemoryScheduleTable
+from clarion.runtime.breaker import Breaker
 from clarion.runtime.caller import Caller
 from clarion.runtime.clock import SystemClock
 from clarion.runtime.jetstream import Consumer, Streams

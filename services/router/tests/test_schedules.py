@@ -11,7 +11,6 @@ import pytest
 from clarion.api.event.v1.work_pb2 import IntakeChunk, IntakeItem
 from clarion.api.router.v1.schedule_service_pb2 import Schedule
 from clarion.router.admission import AdmissionLimits
-from clarion.runtime.breaker import Breaker
 from clarion.router.notification_types import BuiltInTypes
 from clarion.router.schedules.firing import Firing
 from clarion.router.schedules.keeping import Schedules
@@ -22,6 +21,7 @@ from clarion.router.schedules.table import (
     PostgresScheduleTable,
     ScheduleTable,
 )
+from clarion.runtime.breaker import Breaker
 from clarion.runtime.caller import Caller
 from clarion.runtime.errors import (
     InvalidArgumentError,

@@ -51,7 +51,8 @@ class Breaker:
             # Two waits: when the loop itself was late, the first ends with an answer
             # that is there and was not read yet.
             await asyncio.wait({task}, timeout=self._patience * 2 / 3)
-            await asyncio.wait({task}, timeout=self._patience / 3)
+            if not task.done():
+                await asyncio.wait({task}, timeout=self._patience / 3)
             if not task.done():
                 raise UnavailableError(f"{self._dependency} did not answer in time")
             answer = task.result()

@@ -225,7 +225,7 @@ class Name(Enum):
     PERMITS = _of(
         "clarion.ratelimit.permits",
         "{permit}",
-        "Permits judged: allowed, daily_exceeded, weekly_exceeded",
+        "Permits judged: allowed, <window>_exceeded, unchecked_allowed or _refused",
         _A.OUTCOME,
     )
     PERMITS_RELEASED = _of(

@@ -32,19 +32,19 @@ def wanted_of(items: Iterable[pb.AcquireItem], closely: bool) -> list[Wanted]:
     for index, item in enumerate(items):
         category = item.category
         request_id, user_id = item.request_id, item.user_id
+        if category not in checked and _NAME.fullmatch(category):
+            checked.add(category)
         if not (
-            0 < len(request_id) <= _ID_CHARACTERS
+            category in checked
+            and 0 < len(request_id) <= _ID_CHARACTERS
             and 0 < len(user_id) <= _ID_CHARACTERS
-            and (category in checked or _NAME.fullmatch(category))
         ):
             violations += _violations(index, item)
             continue
-        checked.add(category)
-        personal = (
-            partial_of(item.personal_limit) if item.HasField("personal_limit") else None
-        )
+        has = item.HasField
+        personal = partial_of(item.personal_limit) if has("personal_limit") else None
         asked = None
-        if closely or item.HasField("type_limits"):
+        if closely or has("type_limits"):
             wrong = list(_unnamed(index, item))
             violations += wrong
             asked = None if wrong else _asked(item)
@@ -99,8 +99,17 @@ def stored_policy(policy: LimitPolicy) -> pb.LimitPolicy:
     )
 
 
-def result_of(verdict: Verdict) -> pb.AcquireResult:
-    """What is answered about one item."""
+def results_of(verdicts: Iterable[Verdict]) -> Iterator[pb.AcquireResult]:
+    """What is answered about each item; most of a batch fare alike."""
+    known: dict[Verdict, pb.AcquireResult] = {}
+    for verdict in verdicts:
+        result = known.get(verdict)
+        if result is None:
+            result = known[verdict] = _result(verdict)
+        yield result
+
+
+def _result(verdict: Verdict) -> pb.AcquireResult:
     allowed, daily, weekly, exceeded, available, policy_id, free, refusals = verdict
     if allowed and not (free or refusals):
         return pb.AcquireResult(allowed=True, daily_used=daily, weekly_used=weekly)

@@ -11,7 +11,7 @@ from clarion.ratelimit.messages import (
     message_of,
     partial_of,
     policy_of,
-    result_of,
+    results_of,
     stored_policy,
     wanted_of,
 )
@@ -31,7 +31,7 @@ class RateLimitServicer(rpc.RateLimitServiceServicer):
         tenant = current_caller().tenant
         wanted = wanted_of(request.items, await self._limiter.looks_closely(tenant))
         verdicts = await self._limiter.acquire(tenant, wanted)
-        return pb.BatchAcquireResponse(results=[result_of(one) for one in verdicts])
+        return pb.BatchAcquireResponse(results=results_of(verdicts))
 
     async def BatchPeek(
         self, request: pb.BatchPeekRequest, context: Any
@@ -39,7 +39,7 @@ class RateLimitServicer(rpc.RateLimitServiceServicer):
         tenant = current_caller().tenant
         wanted = wanted_of(request.items, await self._limiter.looks_closely(tenant))
         verdicts = await self._limiter.peek(tenant, wanted)
-        return pb.BatchPeekResponse(results=[result_of(one) for one in verdicts])
+        return pb.BatchPeekResponse(results=results_of(verdicts))
 
     async def BatchRelease(
         self, request: pb.BatchReleaseRequest, context: Any

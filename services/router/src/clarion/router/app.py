@@ -15,7 +15,6 @@ from clarion.api.router.v1.schedule_service_pb2_grpc import (
 )
 from clarion.router.accepting import Acceptance
 from clarion.router.admission import AdmissionLimits
-from clarion.runtime.breaker import Breaker
 from clarion.router.broadcasting import Broadcasting
 from clarion.router.cancelling import Cancellation, ValkeyCancelMarks
 from clarion.router.collapsing import Collapsing, ValkeyLatest
@@ -41,6 +40,7 @@ from clarion.router.storing import Store
 from clarion.router.topics import GrpcTopics
 from clarion.router.valkey_keys import ValkeyIdempotencyKeys
 from clarion.runtime import chunks
+from clarion.runtime.breaker import Breaker
 from clarion.runtime.clock import SystemClock
 from clarion.runtime.jetstream import (
     Consumer,

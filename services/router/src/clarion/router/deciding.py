@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -101,21 +101,6 @@ class Plan:
         """The type and the category, by which preferences speak of it."""
         type_ = self.item.notification.type
         return (type_,) if type_ == self.category else (type_, self.category)
-
-    def limit(self, permit: AcquireResult) -> None:
-        """Takes note of what the limiter said and acts on it."""
-        self.permit = permit
-        if permit.allowed:
-            return
-        reason = f"{permit.exceeded}_limit"
-        waits = self.policy.over_limit_policy == DEFER
-        if not (waits and permit.HasField("available_time")):
-            self.object(RATE_LIMITED, reason)
-            return
-        # A schedule has milliseconds: the next one, so as not to come too early.
-        until = permit.available_time.ToDatetime(UTC) + timedelta(milliseconds=1)
-        for channel in self.planned:
-            self.defer(channel, reason, until)
 
     def defer(self, channel: ChannelPlan, reason: str, until: datetime) -> None:
         """Lets the channel wait, unless it would expire meanwhile."""

@@ -13,9 +13,9 @@ from clarion.api.event.v1.notification_event_pb2 import (
     NotificationEvent,
 )
 from clarion.api.event.v1.work_pb2 import Content, DeliveryJob
-from clarion.api.ratelimit.v1.rate_limit_service_pb2 import AcquireItem
 from clarion.api.templating.v1.template_service_pb2 import RenderItem, RenderResult
 from clarion.router.deciding import FAILED, PLANNED, ChannelPlan, Plan
+from clarion.router.permit_rules import is_unchecked, limits_of
 from clarion.router.rules import rules_of
 from clarion.runtime.ids import delivery_id, event_id
 
@@ -26,20 +26,6 @@ _RENDER_REASONS = {
     code_pb2.NOT_FOUND: "template_not_found",
     code_pb2.INVALID_ARGUMENT: "template_invalid",
 }
-
-
-def permit_for(plan: Plan) -> AcquireItem:
-    """The permit that a plan needs: one a notification, whatever the channels."""
-    item = plan.item
-    permit = AcquireItem(
-        request_id=item.notification_id,
-        user_id=item.notification.user_id,
-        category=plan.category,
-    )
-    limits = plan.profile.preferences.frequency_limits
-    if plan.category in limits:
-        permit.personal_limit.CopyFrom(limits[plan.category])
-    return permit
 
 
 def render_items_for(plan: Plan) -> list[RenderItem]:
@@ -153,8 +139,9 @@ def write_down(
                     job.SerializeToString(),
                 )
             )
-    if with_rules or not plan.is_plain:
+    if with_rules or not plan.is_plain or is_unchecked(plan):
         trace.rules.extend(rules_of(plan))
+        trace.limits.extend(limits_of(plan))
     return jobs, event
 
 

@@ -13,8 +13,9 @@ from clarion.api.router.v1.decision_pb2 import DecisionTrace
 from clarion.api.router.v1.notification_pb2 import Notification
 from clarion.router.admission import AdmissionLimits, objections
 from clarion.router.deciding import decide
-from clarion.router.deliveries import permit_for, render_items_for, write_down
+from clarion.router.deliveries import render_items_for, write_down
 from clarion.router.notification_types import Types
+from clarion.router.permits import apply_permit, permit_for
 from clarion.router.ports import Neighbours
 from clarion.runtime.caller import Caller
 from clarion.runtime.clock import Clock
@@ -67,7 +68,7 @@ class Explanation:
         plan = decide(item, profile, now, policy)
         if plan.planned:
             (permit,) = await ask.peek(tenant, [permit_for(plan)])
-            plan.limit(permit)
+            apply_permit(plan, permit, now)
         wanting = render_items_for(plan)
         results = await ask.render(tenant, wanting) if wanting else ()
         rendered = {(result.key, result.channel): result for result in results}

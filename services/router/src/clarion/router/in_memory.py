@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TypeVar
 
 from google.rpc import code_pb2
 
 from clarion.api.event.v1.work_pb2 import Content
-from clarion.api.ratelimit.v1.rate_limit_service_pb2 import AcquireItem, AcquireResult
+from clarion.api.ratelimit.v1.rate_limit_service_pb2 import (
+    AcquireItem,
+    AcquireResult,
+    ChannelRefusal,
+)
 from clarion.api.recipients.v1.recipient_service_pb2 import RecipientProfile
 from clarion.api.templating.v1.template_service_pb2 import RenderItem, RenderResult
 from clarion.runtime.errors import InvalidArgumentError
+
+R = TypeVar("R", AcquireResult, ChannelRefusal)
 
 UNKNOWN = RecipientProfile(found=False)
 
@@ -21,17 +28,21 @@ class InMemoryNeighbours:
     """Implements Neighbours.
 
     Put people into ``people`` by user id, categories without permits into ``limited``
-    (category -> the window that is full), when there are permits again into
-    ``available`` and templates that fail into ``broken`` (template id -> google.rpc
-    code). Every call about one of ``refused`` (user ids) is refused as a whole.
-    ``errors`` makes calls fail: by the call's name what to raise, once each. ``calls``
-    counts, ``permits`` is what was taken.
+    (category -> the window that is full), channels without into ``limited_channels``
+    in the same way, when there are permits again into ``available``, ``open`` or
+    ``closed`` into ``uncounted`` while nothing can be counted, and templates that fail
+    into ``broken`` (template id -> google.rpc code). Every call about one of
+    ``refused`` (user ids) is refused as a whole. ``errors`` makes calls fail: by the
+    call's name what to raise, once each. ``calls`` counts, ``permits`` is what was
+    taken.
     """
 
     def __init__(self) -> None:
         self.people: dict[str, RecipientProfile] = {}
         self.limited: dict[str, str] = {}
+        self.limited_channels: dict[str, str] = {}
         self.available: datetime | None = None
+        self.uncounted = ""
         self.broken: dict[str, code_pb2.Code] = {}
         self.refused: set[str] = set()
         self.errors: dict[str, list[Exception]] = defaultdict(list)
@@ -61,7 +72,11 @@ class InMemoryNeighbours:
     async def release(self, tenant: str, items: Sequence[AcquireItem]) -> None:
         self._called("release")
         for item in items:
-            self.permits.pop(item.request_id, None)
+            if not item.channels:
+                self.permits.pop(item.request_id, None)
+            elif item.request_id in self.permits:
+                left = self.permits[item.request_id].channels
+                left[:] = [channel for channel in left if channel not in item.channels]
 
     async def render(
         self, tenant: str, items: Sequence[RenderItem]
@@ -83,10 +98,23 @@ class InMemoryNeighbours:
         return verdict
 
     def _verdict(self, item: AcquireItem) -> AcquireResult:
+        if self.uncounted:
+            return AcquireResult(allowed=self.uncounted == "open", unchecked=True)
         window = self.limited.get(item.category)
-        if window is None:
-            return AcquireResult(allowed=True)
-        verdict = AcquireResult(allowed=False, exceeded=window)
+        if window is not None:
+            return self._refused(AcquireResult(exceeded=window))
+        verdict = AcquireResult()
+        for channel in item.channels:
+            window = self.limited_channels.get(channel)
+            if window is not None:
+                refusal = verdict.channels.add(channel=channel, exceeded=window)
+                self._refused(refusal)
+        verdict.allowed = not 0 < len(item.channels) <= len(verdict.channels)
+        if not verdict.allowed:
+            self._refused(verdict).exceeded = verdict.channels[0].exceeded
+        return verdict
+
+    def _refused(self, verdict: R) -> R:
         if self.available is not None:
             verdict.available_time.FromDatetime(self.available)
         return verdict

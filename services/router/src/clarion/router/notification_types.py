@@ -8,6 +8,7 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Protocol
 
+from clarion.api.ratelimit.v1.rate_limit_service_pb2 import LimitWindow
 from clarion.router.send_windows import SendWindow
 
 DEFAULT_PRIORITY = "medium"
@@ -52,6 +53,8 @@ class TypePolicy:
     """defer, skip or ignore."""
     over_limit_policy: str = DROP
     """drop or defer."""
+    limits: tuple[LimitWindow, ...] = ()
+    """How many of the type one person gets."""
     send_window: SendWindow | None = None
     """When channels that disturb are used; the notification's own wins."""
     template_id: str = ""

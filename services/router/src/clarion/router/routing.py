@@ -19,14 +19,14 @@ from clarion.api.ratelimit.v1.rate_limit_service_pb2 import AcquireItem
 from clarion.api.recipients.v1.recipient_service_pb2 import RecipientProfile
 from clarion.router import metrics
 from clarion.router.collapsing import Collapsing, InMemoryLatest
-from clarion.router.deciding import FAILED, Plan, decide
+from clarion.router.deciding import Plan, decide
 from clarion.router.deliveries import (
     EncodedJob,
-    permit_for,
     render_items_for,
     write_down,
 )
 from clarion.router.notification_types import BuiltInTypes, Types
+from clarion.router.permits import apply_permit, permit_for, unused_permit
 from clarion.router.ports import Neighbours
 from clarion.router.releasing import Release, release_of
 from clarion.runtime import chunks
@@ -121,8 +121,9 @@ class Router:
         results = await self._neighbours.acquire(
             tenant, [permit_for(plan) for plan in wanting]
         )
+        now = self._clock.now()
         for plan, result in zip(wanting, results, strict=True):
-            plan.limit(result)
+            apply_permit(plan, result, now)
 
     async def _hand_over(
         self, tenant: str, plans: Sequence[Plan], trace_parents: Sequence[str]
@@ -147,8 +148,9 @@ class Router:
                 releases.append(release)
                 told = release.event
                 events.append((told.event_id, told.SerializeToString()))
-            if _is_unused(plan):
-                unused.append(permit_for(plan))
+            permit = unused_permit(plan)
+            if permit is not None:
+                unused.append(permit)
         if unused:
             await self._neighbours.release(tenant, unused)
         await self._collapsing.record(plans)
@@ -185,15 +187,6 @@ class Router:
                 encoded_items, max_items=MOST_ITEMS, max_bytes=MOST_BYTES
             )
         )
-
-
-def _is_unused(plan: Plan) -> bool:
-    """Whether a permit was taken and then nothing could be rendered.
-
-    Where only some of the channels were released, the others may have used it.
-    """
-    has_failed = any(channel.outcome == FAILED for channel in plan.channels)
-    return has_failed and not plan.planned and plan.is_whole
 
 
 async def _all(steps: Iterable[Coroutine[Any, Any, None]]) -> None:

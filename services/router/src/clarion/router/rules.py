@@ -27,19 +27,19 @@ from clarion.router.deciding import (
     passes_unsubscribed,
 )
 from clarion.router.notification_types import IGNORE
+from clarion.router.permit_rules import RULE as LIMIT_RULE
+from clarion.router.permit_rules import rules_of_permit
 from clarion.router.quiet_hours import QUIET_CHANNELS
 from clarion.router.wishes import CHANNEL
 
 PASS = "pass"
 SKIP = "skip"
 DEFER = "defer"
-LIMIT = "limit"
 FAIL = "fail"
 
 _EXPIRY = "expiry"
 _RECIPIENT = "recipient"
 _CRITICAL = "critical"
-_LIMIT = "frequency_limit"
 _TEMPLATE = "template"
 _CONSENT = "consent"
 
@@ -78,7 +78,12 @@ def rules_of(plan: Plan) -> Iterator[RuleOutcome]:
         yield from _of_channel(plan, channel, stop)
     if COLLAPSE_KEY in stopped:
         yield _told(COLLAPSE_KEY, "", SKIP, "a later notification has the same key")
-    yield from _limit(plan, stopped)
+    limited = [
+        channel
+        for channel, stop in zip(plan.channels, stopped, strict=True)
+        if stop == LIMIT_RULE
+    ]
+    yield from rules_of_permit(plan, limited)
     for channel, stop in zip(plan.channels, stopped, strict=True):
         if stop == _TEMPLATE:
             yield _told(_TEMPLATE, channel.channel, FAIL, channel.reason)
@@ -94,7 +99,7 @@ def _stopped_at(plan: Plan, channel: ChannelPlan) -> str:
         return _TEMPLATE
     if channel.outcome == SUPPRESSED:
         return "suppression"
-    return _OF_REASON.get(channel.reason, _LIMIT)
+    return _OF_REASON.get(channel.reason, LIMIT_RULE)
 
 
 def _of_channel(plan: Plan, channel: ChannelPlan, stop: str) -> Iterator[RuleOutcome]:
@@ -110,25 +115,6 @@ def _of_channel(plan: Plan, channel: ChannelPlan, stop: str) -> Iterator[RuleOut
             yield _told(rule, channel.channel, outcome, describe(plan, channel))
             return
         yield _told(rule, channel.channel, PASS, describe(plan, channel))
-
-
-def _limit(plan: Plan, stopped: list[str]) -> Iterator[RuleOutcome]:
-    permit = plan.permit
-    if permit is None:
-        return
-    used = f"{permit.daily_used} in 24 hours, {permit.weekly_used} in 7 days"
-    detail = f"{plan.category}: {used}"
-    if permit.allowed:
-        yield _told(_LIMIT, "", PASS, detail)
-        return
-    outcome = LIMIT
-    for channel, stop in zip(plan.channels, stopped, strict=True):
-        if stop == _LIMIT and channel.outcome == DEFERRED:
-            outcome = DEFER
-    detail = f"{detail}; the {permit.exceeded} limit is full"
-    if permit.HasField("available_time"):
-        detail = f"{detail} until {permit.available_time.ToJsonString()}"
-    yield _told(_LIMIT, "", outcome, detail)
 
 
 def _told(rule: str, channel: str, outcome: str, detail: str) -> RuleOutcome:

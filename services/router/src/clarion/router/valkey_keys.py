@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from clarion.runtime.breaker import Breaker
 from clarion.router.idempotency import KeyedBody, Use
+from clarion.runtime.breaker import Breaker
 from clarion.runtime.keys import idempotency_key
 from clarion.runtime.valkey import redis_errors
 

@@ -58,6 +58,7 @@ def policy_of(full: NotificationType) -> TypePolicy:
         time_to_live=lives,
         quiet_hours_policy=full.quiet_hours_policy,
         over_limit_policy=full.over_limit_policy,
+        limits=tuple(full.limits),
         send_window=window_of(full.send_window)
         if full.HasField("send_window")
         else None,

@@ -15,11 +15,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from clarion.api.event.v1.work_pb2 import IntakeItem
-from clarion.runtime.breaker import Breaker
 from clarion.router.schedules.keeping import LATE
 from clarion.router.schedules.planning import Planner
 from clarion.router.schedules.recurring import Recurring, carried_by
 from clarion.router.schedules.table import Identity, ScheduleTable
+from clarion.runtime.breaker import Breaker
 from clarion.runtime.clock import Clock
 from clarion.runtime.errors import UnavailableError
 
