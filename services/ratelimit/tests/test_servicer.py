@@ -140,7 +140,7 @@ def window(seconds, most):
     return made
 
 
-async def put(shop, policy_id, *windows, **fields):
+async def put(shop, policy_id, /, *windows, **fields):
     policy = pb.LimitPolicy(windows=windows, **fields)
     request = pb.PutLimitPolicyRequest(policy_id=policy_id, policy=policy)
     return (await shop.PutLimitPolicy(request)).policy
