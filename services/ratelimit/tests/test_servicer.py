@@ -169,7 +169,7 @@ async def test_policies_by_category_type_and_channel_are_put_listed_and_deleted(
         ([window(60, 1)] * 9, {}, "policy.windows"),
         ([window(60, 1)], {"channel": "a b"}, "policy.channel"),
         ([window(60, 1)], {"on_failure": "maybe"}, "policy.on_failure"),
-        ([window(60, 1)], {"policy_id": "other"}, ""),
+        ([window(60, 1)], {"policy_id": "other"}, "policy_id"),
     ],
 )
 async def test_a_policy_that_means_nothing_is_refused(shop, windows, fields, field):
