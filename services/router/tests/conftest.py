@@ -7,7 +7,11 @@ import base64
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+)
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -547,20 +551,20 @@ def start_push(keys_file: Path, nats: Server, valkey: Server) -> StartPush:
         workers: int = 1,
         **options: Any,
     ) -> AsyncIterator[Push]:
-        services = []
-        for _ in range(workers):
-            settings = RuntimeSettings(
-                api_keys_file=keys_file,
-                listen="127.0.0.1:0",
-                nats_url=nats_url,
-                redis_url=redis_url,
-            )
-            service = Service("push", settings)
-            await add_channel(service, "push", [provider], **options)
-            await service.start()
-            services.append(service)
-        yield Push(running, provider, services)
-        for service in services:
-            await service.stop()
+        async with AsyncExitStack() as stack:
+            services = []
+            for _ in range(workers):
+                settings = RuntimeSettings(
+                    api_keys_file=keys_file,
+                    listen="127.0.0.1:0",
+                    nats_url=nats_url,
+                    redis_url=redis_url,
+                )
+                service = Service("push", settings)
+                stack.push_async_callback(service.stop)
+                await add_channel(service, "push", [provider], **options)
+                await service.start()
+                services.append(service)
+            yield Push(running, provider, services)
 
     return started

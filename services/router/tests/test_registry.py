@@ -97,7 +97,7 @@ def test_what_is_left_open_is_filled_in_and_the_rest_is_kept() -> None:
         ({"escalate_after": Duration(seconds=1)}, "escalate_after"),
         ({"over_limit_policy": "digest"}, "over_limit_policy"),
         ({"digest_window": Duration(seconds=1)}, "digest_window"),
-        ({"ordered": True}, "ordered"),
+        ({"ordered": True}, None),
     ],
 )
 def test_a_definition_that_cannot_be_honoured_is_refused_with_its_field(

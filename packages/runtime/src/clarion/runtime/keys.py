@@ -39,6 +39,17 @@ def latest_key(tenant: str, user_id: str, collapse_key: str) -> str:
     return f"latest:{{{tenant}}}:{blake2b(name, digest_size=16).hexdigest()}"
 
 
+def order_key(tenant: str, user_id: str, type_: str) -> str:
+    """The order of a person's notifications of one type."""
+    name = f"{user_id}\x1f{type_}".encode()
+    return f"order:{{{tenant}}}:{blake2b(name, digest_size=16).hexdigest()}"
+
+
+def turn_key(tenant: str, notification_id: str) -> str:
+    """What is not over yet of an ordered notification."""
+    return f"turn:{{{tenant}}}:{notification_id}"
+
+
 def idempotency_key(tenant: str, notification_id: str) -> str:
     """The digest of the body that an idempotency key was used with."""
     return f"idempotency:{{{tenant}}}:{notification_id}"

@@ -28,6 +28,7 @@ from clarion.runtime.validation import violations
 _CHECKED_AT_ONCE = 100
 """Notifications of a batch that are checked in one go (about 3 ms), so that a large
 batch does not keep everybody else waiting."""
+_ORDERED = IntakeItem(ordered=True).SerializeToString()
 
 
 class Acceptance:
@@ -106,15 +107,22 @@ class Acceptance:
             notification_id = notification_id_for_key(tenant, key)
         else:
             notification_id = uuid7(arrival.now)
+        is_scheduled = (
+            notification.HasField("scheduled_at")
+            and seconds(notification.scheduled_at) > arrival.now.timestamp()
+        )
+        encoded = arrival.item(notification_id, notification.SerializeToString())
+        # What is scheduled takes its place when it is decided.
+        is_ordered = policy.ordered and not is_scheduled
         return Entry(
             notification_id,
-            arrival.item(notification_id, notification.SerializeToString()),
+            encoded + _ORDERED if is_ordered else encoded,
             notification.priority or policy.priority,
-            notification.HasField("scheduled_at")
-            and seconds(notification.scheduled_at) > arrival.now.timestamp(),
+            is_scheduled,
             KeyedBody(tenant, notification_id, digest_of(notification))
             if key
             else None,
+            is_ordered=is_ordered,
         )
 
 

@@ -22,6 +22,7 @@ from clarion.router.consumers import IntakeHandler
 from clarion.router.explaining import Explanation
 from clarion.router.fan_out import FanOut
 from clarion.router.neighbours import GrpcNeighbours
+from clarion.router.ordering import ValkeyTurns
 from clarion.router.registry.live import LiveTypes, TypeHints
 from clarion.router.registry.registering import Registry
 from clarion.router.registry.servicer import NotificationTypeServicer
@@ -85,16 +86,17 @@ async def build(service: Service, settings: Settings) -> None:
         return publisher
 
     events = group_publisher(events_subject("router"))
-    keys = ValkeyIdempotencyKeys(
-        valkey,
-        settings.idempotency_window,
-        Breaker("valkey", settings.idempotency_patience, VALKEY_PAUSE, clock),
+    valkey_patience = Breaker(
+        "valkey", settings.idempotency_patience, VALKEY_PAUSE, clock
     )
+    keys = ValkeyIdempotencyKeys(valkey, settings.idempotency_window, valkey_patience)
+    turns = ValkeyTurns(valkey, valkey_patience)
     store = Store(
         lanes={lane: group_publisher(work_subject(INTAKE, lane)) for lane in LANES},
         events=events,
         scheduler=streams.scheduler,
         keys=keys,
+        turns=turns,
     )
     limits = AdmissionLimits(
         settings.channel_names(),
@@ -121,7 +123,7 @@ async def build(service: Service, settings: Settings) -> None:
     )
     acceptance = Acceptance(store, limits, clock, types)
     cancels = ValkeyCancelMarks(valkey, settings.cancel_window)
-    cancellation = Cancellation(streams.scheduler, cancels, events, clock)
+    cancellation = Cancellation(streams.scheduler, cancels, events, clock, turns)
     neighbours = GrpcNeighbours(
         service.channel("recipients"),
         service.channel("ratelimit"),
@@ -149,6 +151,7 @@ async def build(service: Service, settings: Settings) -> None:
         streams.scheduler,
         types,
         Collapsing(ValkeyLatest(valkey, settings.collapse_window)),
+        turns,
     )
     topics = GrpcTopics(service.channel("recipients"), settings.neighbour_deadline)
     fan_out = FanOut(router, topics, cancels, streams.publisher)

@@ -9,6 +9,7 @@ from clarion.api.event.v1.notification_event_pb2 import (
     EVENT_KIND_CANCELLED,
     NotificationEvent,
 )
+from clarion.router.ordering import InMemoryTurns, Turns
 from clarion.router.releasing import release_subject
 from clarion.runtime.clock import Clock
 from clarion.runtime.ids import event_id
@@ -107,11 +108,13 @@ class Cancellation:
         marks: CancelMarks,
         events: GroupPublisher[bytes],
         clock: Clock,
+        turns: Turns | None = None,
     ) -> None:
         self._scheduler = scheduler
         self._marks = marks
         self._events = events
         self._clock = clock
+        self._turns = turns or InMemoryTurns()
 
     async def cancel(self, tenant: str, notification_id: str) -> str:
         """CANCELLED when it still waited, CANCELLING when it may be under way.
@@ -122,6 +125,7 @@ class Cancellation:
         Raises UnavailableError; repeating is safe.
         """
         before = await self._marks.begin(tenant, notification_id)
+        await self._turns.cancelled(tenant, notification_id)
         removed = await self._scheduler.cancel(
             later_subject(INTAKE, tenant, notification_id)
         )

@@ -80,6 +80,11 @@ class Plan:
         return [plan for plan in self.channels if plan.outcome == PLANNED]
 
     @property
+    def is_ordered(self) -> bool:
+        """Whether it waits for the person's earlier ones of its type."""
+        return self.policy.ordered or self.item.ordered
+
+    @property
     def is_whole(self) -> bool:
         """Whether no channel was decided for good by an earlier release."""
         waited = self.item.channels

@@ -177,6 +177,8 @@ def _job_for(
     )
     if notification.HasField("data"):
         job.content.data.CopyFrom(notification.data)
+    if plan.is_ordered:
+        job.ordered = True
     if plan.expiry is not None:
         job.expires_time.CopyFrom(plan.expiry)
     if plan.policy.critical:

@@ -55,6 +55,8 @@ class TypePolicy:
     """drop or defer."""
     limits: tuple[LimitWindow, ...] = ()
     """How many of the type one person gets."""
+    ordered: bool = False
+    """Whether a person gets them one after the other, as they were accepted."""
     send_window: SendWindow | None = None
     """When channels that disturb are used; the notification's own wins."""
     template_id: str = ""

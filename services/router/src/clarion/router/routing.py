@@ -26,6 +26,7 @@ from clarion.router.deliveries import (
     write_down,
 )
 from clarion.router.notification_types import BuiltInTypes, Types
+from clarion.router.ordering import InMemoryTurns, Turn, Turns, turn_of
 from clarion.router.permits import apply_permit, permit_for, unused_permit
 from clarion.router.ports import Neighbours
 from clarion.router.releasing import Release, release_of
@@ -60,10 +61,12 @@ class Router:
         scheduler: Scheduler,
         types: Types | None = None,
         collapsing: Collapsing | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self._neighbours = neighbours
         self._publisher = publisher
         self._collapsing = collapsing or Collapsing(InMemoryLatest())
+        self._turns = turns or InMemoryTurns()
         self._clock = clock
         self._scheduler = scheduler
         self._types = types or BuiltInTypes()
@@ -137,9 +140,12 @@ class Router:
         events: list[tuple[str, bytes]] = []
         releases: list[Release] = []
         unused: list[AcquireItem] = []
+        turns: list[Turn] = []
         for plan, trace_parent in zip(plans, trace_parents, strict=True):
             own, event = write_down(plan, rendered, trace_parent, now)
             jobs += own
+            if plan.is_ordered:
+                turns.append(turn_of(plan, [job.delivery_id for job in own]))
             events.append((event.event_id, event.SerializeToString()))
             if plan.is_plain:
                 continue
@@ -154,6 +160,8 @@ class Router:
         if unused:
             await self._neighbours.release(tenant, unused)
         await self._collapsing.record(plans)
+        if turns:
+            await self._turns.decided(turns)
         # First what waits: it is told as deferred when it is stored.
         await _all(self._schedule(release) for release in releases)
         await self._publish(jobs, events)

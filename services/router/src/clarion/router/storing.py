@@ -1,7 +1,8 @@
 """Storing notifications: on their lane or for later, each key for one body.
 
 Needs the stream and nothing else. While Valkey does not answer, idempotency keys still
-fold repetitions by their ids; only another body under a used key goes unnoticed.
+fold repetitions by their ids; only another body under a used key goes unnoticed, and
+what is accepted meanwhile of an ordered type takes its place when it is decided.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from clarion.router.idempotency import (
     KeyedBody,
     Use,
 )
+from clarion.router.ordering import InMemoryTurns, Turns
 from clarion.runtime import chunks
 from clarion.runtime.errors import (
     ClarionError,
@@ -60,6 +62,8 @@ class Entry:
     keyed: KeyedBody | None = None
     is_stored: bool = False
     error: ClarionError | None = None
+    is_ordered: bool = False
+    """Whether it takes its place in an order before it is stored."""
 
     @property
     def item(self) -> IntakeItem:
@@ -83,11 +87,13 @@ class Store:
         events: GroupPublisher[bytes],
         scheduler: Scheduler,
         keys: IdempotencyKeys,
+        turns: Turns | None = None,
     ) -> None:
         self._lanes = lanes
         self._events = events
         self._scheduler = scheduler
         self._keys = keys
+        self._turns = turns or InMemoryTurns()
 
     async def put(self, entries: Sequence[Entry]) -> None:
         """Stores what is new; every entry knows afterwards what became of it."""
@@ -100,6 +106,10 @@ class Store:
                 if first is not entry:
                     copies.append((entry, first))
         wanted = firsts.values()
+        ordered = [entry.item for entry in wanted if entry.is_ordered]
+        if ordered:
+            with suppress(UnavailableError):  # the router makes up for it
+                await self._turns.join(ordered)
         by_lane: dict[str, list[Entry]] = defaultdict(list)
         for entry in wanted:
             if not entry.is_scheduled:
@@ -110,8 +120,17 @@ class Store:
         )
         for copy, first in copies:
             copy.error = first.error
+        if ordered:
+            await self._make_room(wanted)
         await self._settle([entry for entry in wanted if entry.is_stored])
         _count(wanted)
+
+    async def _make_room(self, entries: Iterable[Entry]) -> None:
+        """Nobody waits for what was refused; if it was stored, it takes its place."""
+        refused = [e.item for e in entries if e.is_ordered and e.error is not None]
+        if refused:
+            with suppress(UnavailableError):
+                await self._turns.leave(refused)
 
     async def _publish(self, lane: str, entries: Sequence[Entry]) -> None:
         items = [(entry.encoded, len(entry.encoded)) for entry in entries]

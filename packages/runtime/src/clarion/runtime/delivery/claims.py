@@ -16,7 +16,14 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clarion.api.event.v1.work_pb2 import DeliveryJob
-from clarion.runtime.keys import cancelled_key, claim_key, latest_key, suppressed_key
+from clarion.runtime.keys import (
+    cancelled_key,
+    claim_key,
+    latest_key,
+    order_key,
+    suppressed_key,
+    turn_key,
+)
 from clarion.runtime.valkey import redis_errors
 
 if TYPE_CHECKING:
@@ -25,7 +32,7 @@ if TYPE_CHECKING:
 LEASE = timedelta(seconds=30)
 DONE_TTL = timedelta(hours=24)
 
-_WITH_DETAIL = frozenset("DL")
+_WITH_DETAIL = frozenset("DLO")
 _MOST_PER_CALL = 512
 """Jobs in one script call: Valkey does nothing else meanwhile (about 2 us a job)."""
 
@@ -45,6 +52,8 @@ class ClaimState(Enum):
     SUPERSEDED = "N"
     """A later notification with the same collapse key takes its place."""
     EXPIRED = "E"
+    HELD_BACK = "O"
+    """Not its turn: an earlier one of its person and type is not over."""
 
 
 class Ask(NamedTuple):
@@ -65,6 +74,8 @@ class Claim:
     """With DONE: what was given to ``Mark.done``."""
     lease_left: timedelta = timedelta(0)
     """With LEASED."""
+    ahead: int = 0
+    """With HELD_BACK: how many notifications are in front."""
 
 
 class Mark(NamedTuple):
@@ -111,6 +122,7 @@ class Claims:
         self._claim = _Script(redis, "claims.lua")
         self._settle = _Script(redis, "settle.lua")
         self._renew = _Script(redis, "renew.lua")
+        self._end_turns = _Script(redis, "end_turns.lua")
 
     async def claim(self, asks: Sequence[Ask]) -> list[Claim]:
         """Claims the jobs, in the order given: one round trip for each tenant."""
@@ -119,10 +131,13 @@ class Claims:
             keys: list[str] = []
             theirs = [asks[place] for place in places]
             keyed: list[tuple[int, DeliveryJob]] = []
+            ordered: list[tuple[int, DeliveryJob]] = []
             for number, ask in enumerate(theirs, 1):
                 job = ask.job
                 if job.collapse_key:
                     keyed.append((number, job))
+                if job.ordered:
+                    ordered.append((number, job))
                 tenant = job.tenant_id
                 keys += (
                     claim_key(tenant, job.delivery_id),
@@ -136,12 +151,19 @@ class Claims:
                 " ".join([str(ask.job.attempt or 1) for ask in theirs]),
                 "".join([_flag(ask) for ask in theirs]),
             )
-            if keyed:
+            if keyed or ordered:
                 keys += [
                     latest_key(job.tenant_id, job.user_id, job.collapse_key)
                     for _, job in keyed
                 ]
                 args = (*args, " ".join([_place_in_time(*one) for one in keyed]))
+            if ordered:
+                keys += [
+                    order_key(job.tenant_id, job.user_id, job.type)
+                    for _, job in ordered
+                ]
+                turns = [f"{number} {job.notification_id}" for number, job in ordered]
+                args = (*args, " ".join(turns))
             letters, details = await self._claim(keys, args)
             if letters == b"C" * len(places):
                 continue
@@ -158,6 +180,24 @@ class Claims:
             owners = " ".join([mark.owner for mark in theirs])
             values = [mark.value for mark in theirs]
             await self._settle(keys, (self._ttl, owners, *values))
+
+    async def end_turns(self, jobs: Sequence[DeliveryJob]) -> None:
+        """Takes note that deliveries of ordered notifications are over.
+
+        Whoever is next is then no longer held back. Repeating it is safe.
+        """
+        for places in _by_tenant([job.tenant_id for job in jobs]):
+            theirs = [jobs[place] for place in places]
+            keys = [
+                key
+                for job in theirs
+                for key in (
+                    order_key(job.tenant_id, job.user_id, job.type),
+                    turn_key(job.tenant_id, job.notification_id),
+                )
+            ]
+            ids = [part for j in theirs for part in (j.notification_id, j.delivery_id)]
+            await self._end_turns(keys, ids)
 
     async def renew(self, asks: Iterable[tuple[DeliveryJob, str]]) -> int:
         """Makes leases (job, owner) last from now on; how many still were held."""
@@ -213,6 +253,8 @@ def _claim_of(letter: str, details: Any) -> Claim:
         return Claim(
             ClaimState.LEASED, lease_left=timedelta(milliseconds=int(next(details)))
         )
+    if letter == "O":
+        return Claim(ClaimState.HELD_BACK, ahead=int(next(details)))
     return _PLAIN[letter]
 
 

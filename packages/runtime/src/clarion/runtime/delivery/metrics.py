@@ -39,6 +39,7 @@ _UNSENT = {
     ClaimState.SUPPRESSED: "suppressed",
     ClaimState.SUPERSEDED: "superseded",
     ClaimState.EXPIRED: "expired",
+    ClaimState.HELD_BACK: "held_back",
 }
 
 

@@ -7,7 +7,8 @@ done marks one script call, events one message. The order makes crashes harmless
    gets the message again tells the outcome again;
 2. events, schedules of retries and dead letters, side by side;
 3. the claim of what will come back is handed to its next attempt;
-4. the entry is stored; its message is acked once all of its entries are.
+4. what is over of ordered notifications makes room for those that it held back;
+5. the entry is stored; its message is acked once all of its entries are.
 
 While a server is down the results are kept here and tried again: the message stays
 unacked and nothing is sent a second time.
@@ -22,6 +23,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from clarion.api.event.v1.notification_event_pb2 import EventChunk
+from clarion.api.event.v1.work_pb2 import DeliveryJob
 from clarion.runtime import chunks, streams
 from clarion.runtime.clock import Clock
 from clarion.runtime.delivery import events, metrics
@@ -32,12 +34,14 @@ from clarion.runtime.delivery.entry import Entry
 from clarion.runtime.delivery.follow_ups import FollowUps
 from clarion.runtime.delivery.outcome import OutcomeKind
 from clarion.runtime.delivery.spans import end_span
+from clarion.runtime.delivery.turns import is_over, look_later
 from clarion.runtime.errors import TransientError
 from clarion.runtime.jetstream.ports import Scheduler
 from clarion.runtime.retry import backoff
 
 _log = logging.getLogger(__name__)
 
+_LATER = (ClaimState.LEASED, ClaimState.HELD_BACK)
 _GATHER = 0.004
 """Seconds between two stores while results come one by one: the window in which a
 crash doubles a message grows by this, the calls of Valkey shrink to 250 a second."""
@@ -51,6 +55,10 @@ class Marks(Protocol):
 
     async def settle(self, marks: Sequence[Mark]) -> None:
         """Writes the marks; repeating it is safe."""
+        ...
+
+    async def end_turns(self, jobs: Sequence[DeliveryJob]) -> None:
+        """Deliveries of ordered notifications are over; repeating it is safe."""
         ...
 
 
@@ -155,6 +163,9 @@ class Recorder:
         ]
         if waiting:
             await self._stored("marks", lambda: self._marks.settle(waiting))
+        ended = [entry.job for entry in entries if entry.job.ordered and is_over(entry)]
+        if ended:
+            await self._stored("turns", lambda: self._marks.end_turns(ended))
         metrics.record_entries(self._channel, entries)
         failures = []
         for entry in entries:
@@ -172,7 +183,7 @@ class Recorder:
         coming_back: list[Entry] = []
         for entry in entries:
             if entry.outcome is None:
-                if entry.claim.state is ClaimState.LEASED:
+                if entry.claim.state in _LATER:
                     coming_back.append(entry)
                 continue
             entry.verdict = self._policy.verdict(entry.attempt, entry.outcome)
@@ -193,7 +204,10 @@ class Recorder:
     async def _put_back(self, entry: Entry) -> None:
         async with self._at_once:
             if entry.outcome is None:
-                await self._stored("leased", lambda: self._after_lease(entry))
+                if entry.claim.state is ClaimState.LEASED:
+                    await self._stored("leased", lambda: self._after_lease(entry))
+                else:
+                    await self._stored("held_back", lambda: self._look_later(entry))
                 return
             job = entry.job
             if not job.HasField("first_attempt_time"):
@@ -248,6 +262,9 @@ class Recorder:
             body=chunks.join((job.SerializeToString(),)),
             message_id=f"leased:{job.delivery_id}:{entry.attempt}",
         )
+
+    async def _look_later(self, entry: Entry) -> None:
+        await look_later(self._scheduler, self._channel, entry)
 
     async def _tell(self, failures: Sequence[Entry]) -> None:
         follow_ups = self._follow_ups

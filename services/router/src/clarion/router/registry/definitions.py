@@ -59,6 +59,7 @@ def policy_of(full: NotificationType) -> TypePolicy:
         quiet_hours_policy=full.quiet_hours_policy,
         over_limit_policy=full.over_limit_policy,
         limits=tuple(full.limits),
+        ordered=full.ordered,
         send_window=window_of(full.send_window)
         if full.HasField("send_window")
         else None,
@@ -128,7 +129,6 @@ def _not_served(given: NotificationType) -> list[FieldViolation]:
         "escalate_after": given.HasField("escalate_after"),
         "over_limit_policy": given.over_limit_policy == DIGEST,
         "digest_window": given.HasField("digest_window"),
-        "ordered": given.ordered,
     }
     return [
         FieldViolation(f"{_PATH}.{field}", "is not supported yet", "not_supported")

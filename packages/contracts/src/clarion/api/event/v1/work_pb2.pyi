@@ -61,6 +61,7 @@ class IntakeItem(_message.Message):
     CHANNELS_FIELD_NUMBER: _builtins.int
     RECURRENCE_FIELD_NUMBER: _builtins.int
     BROADCAST_FIELD_NUMBER: _builtins.int
+    ORDERED_FIELD_NUMBER: _builtins.int
     notification_id: _builtins.str
     """The id that the caller got."""
     tenant_id: _builtins.str
@@ -71,6 +72,8 @@ class IntakeItem(_message.Message):
     """The API key that it was accepted from."""
     release: _builtins.int
     """How often it was released before: 0 at first, 1 after one deferral."""
+    ordered: _builtins.bool
+    """Whether it took its place in the order of its person and type when it was accepted."""
     @_builtins.property
     def notification(self) -> _notification_pb2.Notification:
         """What was asked for."""
@@ -106,10 +109,11 @@ class IntakeItem(_message.Message):
         channels: _abc.Iterable[_builtins.str] | None = ...,
         recurrence: Global___Recurrence | None = ...,
         broadcast: Global___Broadcast | None = ...,
+        ordered: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "broadcast", b"broadcast", "notification", b"notification", "recurrence", b"recurrence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "broadcast", b"broadcast", "channels", b"channels", "key_id", b"key_id", "notification", b"notification", "notification_id", b"notification_id", "recurrence", b"recurrence", "release", b"release", "tenant_id", b"tenant_id", "trace_parent", b"trace_parent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "broadcast", b"broadcast", "channels", b"channels", "key_id", b"key_id", "notification", b"notification", "notification_id", b"notification_id", "ordered", b"ordered", "recurrence", b"recurrence", "release", b"release", "tenant_id", b"tenant_id", "trace_parent", b"trace_parent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -237,6 +241,9 @@ class DeliveryJob(_message.Message):
     CATEGORY_FIELD_NUMBER: _builtins.int
     COLLAPSE_KEY_FIELD_NUMBER: _builtins.int
     FIRST_ATTEMPT_TIME_FIELD_NUMBER: _builtins.int
+    ORDERED_FIELD_NUMBER: _builtins.int
+    ORDER_WAITS_FIELD_NUMBER: _builtins.int
+    ORDER_AHEAD_FIELD_NUMBER: _builtins.int
     CRITICAL_FIELD_NUMBER: _builtins.int
     delivery_id: _builtins.str
     """The id, derived from notification, channel and target."""
@@ -260,6 +267,12 @@ class DeliveryJob(_message.Message):
     """The notification's category."""
     collapse_key: _builtins.str
     """A later delivery with the same key takes the place of this one."""
+    ordered: _builtins.bool
+    """Whether it waits for the person's notifications of its type that were accepted before."""
+    order_waits: _builtins.int
+    """How often it waited since one of them made room."""
+    order_ahead: _builtins.int
+    """How many were in front of it when it waited last."""
     critical: _builtins.bool
     """Whether its type is critical: a mail of it goes to an address that is suppressed for the reason unsubscribe."""
     @_builtins.property
@@ -301,11 +314,14 @@ class DeliveryJob(_message.Message):
         category: _builtins.str = ...,
         collapse_key: _builtins.str = ...,
         first_attempt_time: _timestamp_pb2.Timestamp | None = ...,
+        ordered: _builtins.bool = ...,
+        order_waits: _builtins.int = ...,
+        order_ahead: _builtins.int = ...,
         critical: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "content", b"content", "expires_time", b"expires_time", "first_attempt_time", b"first_attempt_time", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "attempt", b"attempt", "category", b"category", "channel", b"channel", "collapse_key", b"collapse_key", "content", b"content", "critical", b"critical", "delivery_id", b"delivery_id", "expires_time", b"expires_time", "first_attempt_time", b"first_attempt_time", "notification_id", b"notification_id", "priority", b"priority", "target", b"target", "tenant_id", b"tenant_id", "trace_parent", b"trace_parent", "type", b"type", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "attempt", b"attempt", "category", b"category", "channel", b"channel", "collapse_key", b"collapse_key", "content", b"content", "critical", b"critical", "delivery_id", b"delivery_id", "expires_time", b"expires_time", "first_attempt_time", b"first_attempt_time", "notification_id", b"notification_id", "order_ahead", b"order_ahead", "order_waits", b"order_waits", "ordered", b"ordered", "priority", b"priority", "target", b"target", "tenant_id", b"tenant_id", "trace_parent", b"trace_parent", "type", b"type", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

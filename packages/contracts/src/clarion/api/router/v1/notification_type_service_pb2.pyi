@@ -78,7 +78,9 @@ class NotificationType(_message.Message):
     template_id: _builtins.str
     """The template for every channel; channel_templates wins."""
     ordered: _builtins.bool
-    """Whether a person's notifications of this type keep their order."""
+    """Whether a person's notifications of this type keep their order: the next one is not delivered before all deliveries
+    of the one before are over, for at most a day.
+    """
     priority: _builtins.str
     """The lane when the notification names none."""
     @_builtins.property
