@@ -26,13 +26,13 @@ from clarion.api.router.v1.notification_type_service_pb2 import (
 from clarion.api.router.v1.notification_type_service_pb2_grpc import (
     NotificationTypeServiceStub,
 )
-from clarion.router.breaker import Breaker
 from clarion.router.in_memory import InMemoryNeighbours
 from clarion.router.notification_types import TypePolicy
 from clarion.router.ordering import InMemoryTurns, Turn, ValkeyTurns
 from clarion.router.routing import Router
 from clarion.router.storing import Entry, Store
 from clarion.runtime import chunks
+from clarion.runtime.breaker import Breaker
 from clarion.runtime.clock import SystemClock
 from clarion.runtime.delivery import Outcome, RetryPolicy
 from clarion.runtime.delivery.claims import Ask, Claims, ClaimState, Mark

@@ -15,8 +15,8 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Protocol
 
 from clarion.api.event.v1.work_pb2 import IntakeItem
-from clarion.router.breaker import Breaker
 from clarion.router.deciding import DEFERRED, Plan
+from clarion.runtime.breaker import Breaker
 from clarion.runtime.keys import order_key, turn_key
 from clarion.runtime.valkey import redis_errors
 
