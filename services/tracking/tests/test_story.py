@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,19 +43,27 @@ stories = st.builds(
 
 @given(claims)
 def test_deliveries_come_back_from_their_array(given):
-    assert composites.deliveries_of(composites.deliveries(7, given, Words())) == given
+    assert (
+        composites.deliveries_of(composites.deliveries(7, given, Words())[4:]) == given
+    )
 
 
 @given(attempts)
 def test_attempts_come_back_from_their_array(given):
-    assert composites.attempts_of(composites.attempts(7, given, Words())) == given
+    assert composites.attempts_of(composites.attempts(7, given, Words())[4:]) == given
+
+
+def together(one, other):
+    story = deepcopy(one)
+    story.goes_on(other)
+    return story
 
 
 @given(stories, stories, stories)
 def test_the_order_of_telling_leaves_no_trace(one, two, three):
-    left, right = one.went_on(two).went_on(three), one.went_on(two.went_on(three))
-    assert left == right
-    assert one.went_on(two) == two.went_on(one)
+    left = together(together(one, two), three)
+    assert left == together(one, together(two, three))
+    assert left == together(three, together(two, one))
 
 
 @given(st.lists(ids, min_size=1, max_size=6), ids)

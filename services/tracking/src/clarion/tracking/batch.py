@@ -7,7 +7,7 @@ written once a batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
@@ -70,7 +70,7 @@ class Batch:
         self._seen: set[bytes] = set()
         self._oldest = micros_of(now - history)
         self._newest = micros_of(now + _AHEAD)
-        self._words: dict[str, str] = {}
+        self._names = _Names()
         self._tenants: set[str] = set()
 
     def __len__(self) -> int:
@@ -99,76 +99,61 @@ class Batch:
         if event_id in self._seen:
             return
         id = uuid_bytes(event.notification_id, "notification_id")
-        delivery, channel = event.delivery_id, self._word(event.channel)
+        delivery, channel = event.delivery_id, self._names[event.channel]
         delivery_id = uuid_bytes(delivery, "delivery_id") if delivery else NO_ID
-        at, kind, tenant = micros(event.occurred_time), event.kind, event.tenant_id
-        self._check(tenant, kind, at)
+        tenant, kind, at = event.tenant_id, event.kind, micros(event.occurred_time)
+        if tenant not in self._tenants:
+            self._admit(tenant)
+        if not (0 < kind < 32_768 and self._oldest <= at <= self._newest):
+            raise MalformedEventError(_problem(kind))
         if delivery and not channel:
             raise MalformedEventError("a delivery without its channel")
-        type_, reason = self._word(event.type), clean(event.reason, REASON_LENGTH)
-        detail = None
+        type_, reason, detail = self._names[event.type], event.reason, None
+        if reason:
+            reason = clean(reason, REASON_LENGTH)
         if kind == _DECIDED:
             # The last thing that may be refused: from here on the batch is changed.
             decided = event.decided
-            plans = _plans(decided.decision)
+            choices = _choices(decided.decision)
             story = self._story(id, event, type_, at)
-            detail = self._decided(decided, story, plans, at)
+            self._decided(decided, story, choices, at)
+            detail = decided.SerializeToString()
         else:
             story = self._story(id, event, type_, at)
-            number = 0
             if not channel:
                 story.facts |= _KIND_FACTS.get(kind, 0)
             metric = analytics.KIND_METRICS.get(kind)
             if metric is not None:
                 self.counts.append((len(self.events), metric, channel, 1))
+            number = 0
             if kind in _WITH_ATTEMPT and event.HasField("attempt"):
-                attempt = event.attempt
-                number = min(attempt.attempt, _MOST_ATTEMPTS) or 1
+                number = min(event.attempt.attempt, _MOST_ATTEMPTS) or 1
                 if delivery:
-                    made = self._attempt(attempt, kind, at, reason)
+                    made = self._attempt(event.attempt, kind, at, reason)
                     story.attempt((delivery_id, number), made)
-            elif event.HasField("postponed"):
-                detail = self._postponed(event.postponed, story)
-            elif event.HasField("receipt"):
-                detail = event.receipt.SerializeToString()
+            else:
+                detail = self._detail(event, story)
             step = state.KIND_STEPS.get(kind)
             if step is not None and channel:
-                story.claim(
-                    (delivery_id, channel), state.claim(step, reason, at, number)
-                )
+                claim = state.claim(step, reason, at, number)
+                story.claim((delivery_id, channel), claim)
         self._seen.add(event_id)
         self._sources.append(event)
         story.event_ids += event_id
-        self.events.append(
-            (
-                *(id, event_id, at, delivery_id, kind),
-                *(story.tenant_id, channel, type_, reason, detail),
-            )
-        )
+        told = (kind, story.tenant_id, channel, type_, reason, detail)
+        self.events.append((id, event_id, at, delivery_id, *told))
 
-    def _word(self, text: str) -> str:
-        """The text as it is stored; one object for all that are equal."""
-        known = self._words.get(text)
-        if known is None:
-            known = self._words[text] = clean(text)
-        return known
-
-    def _check(self, tenant: str, kind: int, at: int) -> None:
-        if tenant not in self._tenants:
-            if not is_tenant(tenant):
-                raise MalformedEventError("tenant_id is not a tenant")
-            self._tenants.add(tenant)
-        if not 0 < kind < 32_768:
-            raise MalformedEventError("kind is not set")
-        if not self._oldest <= at <= self._newest:
-            raise MalformedEventError("occurred_time is not within the kept days")
+    def _admit(self, tenant: str) -> None:
+        if not is_tenant(tenant):
+            raise MalformedEventError("tenant_id is not a tenant")
+        self._tenants.add(tenant)
 
     def _story(
         self, id: bytes, event: event_pb2.NotificationEvent, type_: str, at: int
     ) -> Story:
         story = self.stories.get(id)
         if story is None:
-            tenant, user_id = self._word(event.tenant_id), clean(event.user_id)
+            tenant, user_id = self._names[event.tenant_id], clean(event.user_id)
             story = self.stories[id] = Story(tenant, user_id, type_, at)
             return story
         if at < story.accepted_time and not story.facts & ACCEPTED:
@@ -183,23 +168,23 @@ class Batch:
         self,
         decided: event_pb2.Decided,
         story: Story,
-        plans: list[list[bytes]],
+        choices: Sequence[tuple[decision_pb2.ChannelDecision, list[bytes]]],
         at: int,
-    ) -> bytes:
+    ) -> None:
         decision, position = decided.decision, len(self.events)
         story.facts |= _DECIDED_FACT
-        if story.category is None:
+        if not story.category:
             category = decision.category or decided.notification.category
-            story.category = self._word(category or story.type)
+            story.category = self._names[category or story.type]
         if not story.priority:
             priority = decision.priority or decided.notification.priority
-            story.priority = self._word(priority)
+            story.priority = self._names[priority]
         if not story.user_id:
             story.user_id = clean(decided.notification.user_id)
         is_timed = decided.HasField("accepted_time")
         story.accepted(micros(decided.accepted_time) if is_timed else at)
-        for choice, plan in zip(decision.channels, plans, strict=True):
-            channel, outcome = self._word(choice.channel), choice.outcome
+        for choice, plan in choices:
+            channel, outcome = self._names[choice.channel], choice.outcome
             step = state.OUTCOME_STEPS.get(outcome)
             if step is None or not channel:
                 continue  # a newer router's word: kept in the detail
@@ -212,10 +197,14 @@ class Batch:
             metric = analytics.OUTCOME_METRICS.get(outcome)
             if metric is not None:
                 self.counts.append((position, metric, channel, len(planned) or 1))
-        return decided.SerializeToString()
 
     @staticmethod
-    def _postponed(postponed: event_pb2.Postponed, story: Story) -> bytes:
+    def _detail(event: event_pb2.NotificationEvent, story: Story) -> bytes | None:
+        if event.HasField("receipt"):
+            return event.receipt.SerializeToString()
+        if not event.HasField("postponed"):
+            return None
+        postponed = event.postponed
         story.user_id = story.user_id or clean(postponed.notification.user_id)
         story.priority = story.priority or clean(postponed.notification.priority)
         if postponed.HasField("accepted_time"):
@@ -230,20 +219,40 @@ class Batch:
         latency = None
         if attempt.HasField("provider_latency"):
             latency = micros_long(attempt.provider_latency)
+        code = attempt.provider_code
         return (
             state.ATTEMPT_OUTCOMES[kind],
             at,
-            self._word(attempt.provider),
+            self._names[attempt.provider],
             reason,
             clean(attempt.provider_message_id, CODE_LENGTH),
-            clean(attempt.provider_code, CODE_LENGTH),
+            clean(code, CODE_LENGTH) if code else "",
             latency,
         )
 
 
-def _plans(decision: decision_pb2.DecisionTrace) -> list[list[bytes]]:
-    """The ids of the planned deliveries, channel by channel."""
+def _problem(kind: int) -> str:
+    if 0 < kind < 32_768:
+        return "occurred_time is not within the kept days"
+    return "kind is not set"
+
+
+class _Names(dict[str, str]):
+    """Texts as they are stored; one object for all that are equal."""
+
+    def __missing__(self, text: str) -> str:
+        made = self[text] = clean(text)
+        return made
+
+
+def _choices(
+    decision: decision_pb2.DecisionTrace,
+) -> list[tuple[decision_pb2.ChannelDecision, list[bytes]]]:
+    """What was decided channel by channel, with the ids of the planned deliveries."""
     return [
-        [uuid_bytes(plan.delivery_id, "delivery_id") for plan in choice.deliveries]
+        (
+            choice,
+            [uuid_bytes(plan.delivery_id, "delivery_id") for plan in choice.deliveries],
+        )
         for choice in decision.channels
     ]

@@ -1,100 +1,117 @@
-"""Deliveries and attempts as PostgreSQL's binary arrays of composites, and back."""
+"""Deliveries and attempts as PostgreSQL's binary arrays of composites, and back.
+
+A field of a composite is its type's OID, its length and its value. Between the values
+that differ stand always the same bytes, so a record is one ``pack`` and its texts.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from struct import Struct
 
 from clarion.tracking.state import Claim
 from clarion.tracking.story import Attempt, AttemptKey, DeliveryKey
 from clarion.tracking.words import Words
 
-_UUID, _LONG, _SHORT, _TEXT, _TIME = 2950, 20, 21, 25, 1184
-_TEXT_NEXT = _TEXT.to_bytes(4, "big")
+_field = Struct(">Ii").pack
+_length = Struct(">i").pack
+_UUID, _LONG, _SHORT = _field(2950, 16), _field(20, 8), _field(21, 2)
+_TIME, _NO_LONG = _field(1184, 8), _field(20, -1)
+_TEXT = _length(25)
+_SIX, _NINE = _length(6), _length(9)
 
-_EMPTY = Struct(">iiI").pack
-_HEADER = Struct(">iiIii")
-_LENGTH = Struct(">i")
-_DELIVERY = Struct(">iIi16sIiqIiqIihI")
-_ATTEMPT = Struct(">iIi16sIiqIiqIihIihI")
-_ATTEMPT_UNTIMED = Struct(">iIi16sIiqIiIihIihI")
+_empty = Struct(">iiiI").pack
+_header = Struct(">iiiIii").pack
+_HEADER_SIZE = 20
+"""Without the length in front, which is not sent with a selected value."""
+
+# The fixed part of a delivery: id, weight, time, status; texts: channel, reason.
+_delivery = Struct(">4s8s16s8sq8sq8sh4s").pack
+_READ_DELIVERY = Struct(">12x4x16s8xq8xq8xh4x")
+# Of an attempt: delivery, time, latency, number, outcome; texts: provider, reason,
+# the provider's message id and code.
+_attempt = Struct(">4s8s16s8sq8sq8sh8sh4s").pack
+_attempt_untimed = Struct(">4s8s16s8sq8s8sh8sh4s").pack
+_READ_ATTEMPT = Struct(">12x4x16s8xq4xi")
+_READ_NUMBERS = Struct(">8xh8xh4x")
+_READ_LONG = Struct(">q").unpack_from
+_READ_LENGTH = Struct(">i").unpack_from
 
 
 def deliveries(oid: int, values: Mapping[DeliveryKey, Claim], words: Words) -> bytes:
-    """``delivery[]``; ``oid`` is the composite's."""
-    parts: list[bytes] = []
+    """``delivery[]`` behind its length; ``oid`` is the composite's."""
+    if not values:
+        return _empty(12, 0, 0, oid)
+    parts = [b""]
     for (id, channel), (weight, status, reason, time) in values.items():
-        fixed = _DELIVERY.pack(
-            *(6, _UUID, 16, id, _LONG, 8, weight, _TIME, 8, time),
-            *(_SHORT, 2, status, _TEXT),
+        fixed = _delivery(
+            *(_SIX, _UUID, id, _LONG, weight, _TIME, time, _SHORT, status, _TEXT)
         )
-        body = fixed + words[channel] + _TEXT_NEXT + words[reason]
-        parts += (_LENGTH.pack(len(body)), body)
+        body = fixed + words[channel] + _TEXT + words[reason]
+        parts += (_length(len(body)), body)
     return _array(oid, parts)
 
 
 def attempts(oid: int, values: Mapping[AttemptKey, Attempt], words: Words) -> bytes:
-    """``attempt[]``; ``oid`` is the composite's."""
-    parts: list[bytes] = []
+    """``attempt[]`` behind its length; ``oid`` is the composite's."""
+    if not values:
+        return _empty(12, 0, 0, oid)
+    parts = [b""]
     for (id, number), made in values.items():
         outcome, time, provider, reason, message_id, code, latency = made
-        end = (_SHORT, 2, number, _SHORT, 2, outcome, _TEXT)
-        start = (9, _UUID, 16, id, _TIME, 8, time, _LONG)
+        start, end = (_NINE, _UUID, id, _TIME, time), (_SHORT, number, _SHORT, outcome)
         if latency is None:
-            fixed = _ATTEMPT_UNTIMED.pack(*start, -1, *end)
+            fixed = _attempt_untimed(*start, _NO_LONG, *end, _TEXT)
         else:
-            fixed = _ATTEMPT.pack(*start, 8, latency, *end)
+            fixed = _attempt(*start, _LONG, latency, *end, _TEXT)
         raw = message_id.encode()
-        body = b"".join(
-            (
-                *(fixed, words[provider], _TEXT_NEXT, words[reason]),
-                *(_TEXT_NEXT, _LENGTH.pack(len(raw)), raw, _TEXT_NEXT, words[code]),
-            )
-        )
-        parts += (_LENGTH.pack(len(body)), body)
+        texts = words[provider] + _TEXT + words[reason] + _TEXT + _length(len(raw))
+        body = fixed + texts + raw + _TEXT + words[code]
+        parts += (_length(len(body)), body)
     return _array(oid, parts)
 
 
 def deliveries_of(array: bytes) -> dict[DeliveryKey, Claim]:
-    """The way back."""
-    return {
-        (id, channel.decode()): (_int(weight), _int(status), reason.decode(), _int(at))
-        for id, weight, at, status, channel, reason in _records(array)
-    }
+    """The way back, from what the server sends."""
+    found: dict[DeliveryKey, Claim] = {}
+    at, end = _HEADER_SIZE, len(array)
+    while at < end:
+        id, weight, time, status = _READ_DELIVERY.unpack_from(array, at)
+        (channel, reason), at = _texts(array, at + _READ_DELIVERY.size, 2)
+        found[id, channel] = (weight, status, reason, time)
+    return found
 
 
 def attempts_of(array: bytes) -> dict[AttemptKey, Attempt]:
-    """The way back."""
+    """The way back, from what the server sends."""
     found: dict[AttemptKey, Attempt] = {}
-    for id, at, latency, number, outcome, *texts in _records(array):
-        provider, reason, message_id, code = (text.decode() for text in texts)
-        made = (_int(outcome), _int(at), provider, reason, message_id, code)
-        key = (id, _int(number))
-        # Nothing else is ever null; a latency of no bytes is none.
-        found[key] = (*made, _int(latency) if latency else None)
+    at, end = _HEADER_SIZE, len(array)
+    while at < end:
+        id, time, size = _READ_ATTEMPT.unpack_from(array, at)
+        at += _READ_ATTEMPT.size
+        latency = None
+        if size > 0:
+            (latency,) = _READ_LONG(array, at)
+            at += size
+        number, outcome = _READ_NUMBERS.unpack_from(array, at)
+        texts, at = _texts(array, at + _READ_NUMBERS.size, 4)
+        provider, reason, message_id, code = texts
+        made = (outcome, time, provider, reason, message_id, code, latency)
+        found[id, number] = made
     return found
 
 
 def _array(oid: int, parts: list[bytes]) -> bytes:
-    if not parts:
-        return _EMPTY(0, 0, oid)
-    return _HEADER.pack(1, 0, oid, len(parts) // 2, 1) + b"".join(parts)
+    body = b"".join(parts)
+    return _header(_HEADER_SIZE + len(body), 1, 0, oid, len(parts) // 2, 1) + body
 
 
-def _records(array: bytes) -> Iterator[list[bytes]]:
-    at = _HEADER.size
-    end = len(array)
-    while at < end:
-        count = _LENGTH.unpack_from(array, at + 4)[0]
-        at += 8  # the record's length and how many fields it has
-        fields: list[bytes] = []
-        for _ in range(count):
-            size = max(_LENGTH.unpack_from(array, at + 4)[0], 0)
-            at += 8
-            fields.append(array[at : at + size])
-            at += size
-        yield fields
-
-
-def _int(value: bytes) -> int:
-    return int.from_bytes(value, "big", signed=True)
+def _texts(array: bytes, at: int, count: int) -> tuple[list[str], int]:
+    """Texts from the length of the first on, and where the next record begins."""
+    found: list[str] = []
+    for _ in range(count):
+        (size,) = _READ_LENGTH(array, at)
+        at += 4
+        found.append(array[at : at + size].decode())
+        at += size + 4
+    return found, at - 4

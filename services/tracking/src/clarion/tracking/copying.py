@@ -35,31 +35,21 @@ def events(rows: Iterable[EventRow]) -> bytes:
     """For ``copy_events``."""
     words = Words()
     parts: list[bytes] = [_START]
-    add = parts.append
-    for (
-        id,
-        event_id,
-        at,
-        delivery,
-        kind,
-        tenant,
-        channel,
-        type_,
-        reason,
-        detail,
-    ) in rows:
+    for row in rows:
+        id, event_id, at, delivery_id, kind, tenant, channel, type_, reason, detail = (
+            row
+        )
         day = at // DAY_MICROS
-        add(_EVENT(11, 16, id, 16, event_id, 4, day, 8, at, 16, delivery, 2, kind))
-        add(words[tenant])
-        add(words[channel])
-        add(words[type_])
-        add(words[reason])
-        if detail is None:
-            add(_NULL)
-        else:
-            add(_LENGTH(len(detail)))
-            add(detail)
-    add(_END)
+        parts += (
+            _EVENT(11, 16, id, 16, event_id, 4, day, 8, at, 16, delivery_id, 2, kind),
+            words[tenant],
+            words[channel],
+            words[type_],
+            words[reason],
+            _NULL if detail is None else _LENGTH(len(detail)),
+            detail or b"",
+        )
+    parts.append(_END)
     return b"".join(parts)
 
 
@@ -67,26 +57,23 @@ def notifications(stories: Mapping[bytes, Story], types: Types) -> bytes:
     """For ``copy_notifications``."""
     words = Words()
     parts: list[bytes] = [_START]
-    add = parts.append
     for id, story in stories.items():
-        add(_NOTIFICATION(13, 16, id, 8, story.accepted_time))
-        due = story.due_time
-        add(_NULL if due is None else _PREFIXED_LONG(8, due))
-        add(_MASKS(4, story.facts, 4, story.outcomes()))
-        add(words[story.tenant_id])
+        due, category, ids = story.due_time, story.category, story.event_ids
         user = story.user_id.encode()
-        add(_LENGTH(len(user)))
-        add(user)
-        add(words[story.type])
-        add(_NULL if story.category is None else words[story.category])
-        add(words[story.priority])
-        add(_LENGTH(len(story.event_ids)))
-        add(story.event_ids)
-        for array in (
+        parts += (
+            _NOTIFICATION(13, 16, id, 8, story.accepted_time),
+            _NULL if due is None else _PREFIXED_LONG(8, due),
+            _MASKS(4, story.facts, 4, story.outcomes()),
+            words[story.tenant_id],
+            _LENGTH(len(user)),
+            user,
+            words[story.type],
+            _NULL if category is None else words[category],
+            words[story.priority],
+            _LENGTH(len(ids)),
+            ids,
             composites.deliveries(types.delivery, story.deliveries, words),
             composites.attempts(types.attempt, story.attempts, words),
-        ):
-            add(_LENGTH(len(array)))
-            add(array)
-    add(_END)
+        )
+    parts.append(_END)
     return b"".join(parts)

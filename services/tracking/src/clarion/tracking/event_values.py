@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from binascii import unhexlify
 from datetime import UTC, datetime, timedelta
 
 from google.protobuf.duration_pb2 import Duration
@@ -28,7 +29,7 @@ class MalformedEventError(ValueError):
 def uuid_bytes(text: str, field: str) -> bytes:
     """A UUID's 16 bytes; raises MalformedEventError naming the field."""
     try:
-        value = bytes.fromhex(text.replace("-", ""))
+        value = unhexlify(text.replace("-", ""))
     except ValueError:
         value = b""
     if len(value) != 16:

@@ -80,39 +80,42 @@ _TIER_SHIFT = 60
 _MOST_ATTEMPTS = 127
 
 _K = event_pb2.EventKind
-KIND_STEPS: Mapping[int, tuple[int, Status, int]] = {
-    _K.EVENT_KIND_DEFERRED: (_PUT_OFF, Status.DEFERRED, 0),
-    _K.EVENT_KIND_DIGESTED: (_PUT_OFF, Status.DIGESTED, 0),
-    _K.EVENT_KIND_RETRYING: (_TRYING, Status.RETRYING, 0),
-    _K.EVENT_KIND_UNKNOWN: (_TRYING, Status.UNKNOWN, 1),
-    _K.EVENT_KIND_CANCELLED: (_CLOSED, Status.CANCELLED, 0),
-    _K.EVENT_KIND_SUPERSEDED: (_CLOSED, Status.SUPERSEDED, 0),
-    _K.EVENT_KIND_EXPIRED: (_CLOSED, Status.EXPIRED, 0),
-    _K.EVENT_KIND_SUPPRESSED: (_CLOSED, Status.SUPPRESSED, 0),
-    _K.EVENT_KIND_FAILED: (_CLOSED, Status.FAILED, 0),
-    _K.EVENT_KIND_DEAD_LETTERED: (_CLOSED, Status.DEAD_LETTERED, 0),
-    _K.EVENT_KIND_REDRIVEN: (_CLOSED, Status.RETRYING, 0),
-    _K.EVENT_KIND_SENT: (_TAKEN, Status.SENT, 0),
-    _K.EVENT_KIND_UNDELIVERED: (_TAKEN, Status.FAILED, 1),
-    _K.EVENT_KIND_DELIVERED: (_TAKEN, Status.DELIVERED, 2),
-    _K.EVENT_KIND_OPENED: (_TAKEN, Status.OPENED, 3),
-    _K.EVENT_KIND_CLICKED: (_TAKEN, Status.CLICKED, 4),
-    _K.EVENT_KIND_READ: (_TAKEN, Status.READ, 5),
-}
-"""Event kind -> (tier, status, rank in the tier). Other kinds claim nothing."""
+Step = tuple[int, int, int]
+"""(tier, status, rank in the tier)"""
 
-OUTCOME_STEPS: Mapping[str, tuple[int, Status, int]] = {
-    "planned": (_PLANNED, Status.PLANNED, 0),
-    "deferred": (_PUT_OFF, Status.DEFERRED, 0),
-    "digested": (_PUT_OFF, Status.DIGESTED, 0),
-    "skipped": (_CLOSED, Status.SKIPPED, 0),
-    "rate_limited": (_CLOSED, Status.RATE_LIMITED, 0),
-    "suppressed": (_CLOSED, Status.SUPPRESSED, 0),
-    "superseded": (_CLOSED, Status.SUPERSEDED, 0),
-    "expired": (_CLOSED, Status.EXPIRED, 0),
-    "failed": (_CLOSED, Status.FAILED, 0),
+KIND_STEPS: Mapping[int, Step] = {
+    _K.EVENT_KIND_DEFERRED: (_PUT_OFF, Status.DEFERRED.value, 0),
+    _K.EVENT_KIND_DIGESTED: (_PUT_OFF, Status.DIGESTED.value, 0),
+    _K.EVENT_KIND_RETRYING: (_TRYING, Status.RETRYING.value, 0),
+    _K.EVENT_KIND_UNKNOWN: (_TRYING, Status.UNKNOWN.value, 1),
+    _K.EVENT_KIND_CANCELLED: (_CLOSED, Status.CANCELLED.value, 0),
+    _K.EVENT_KIND_SUPERSEDED: (_CLOSED, Status.SUPERSEDED.value, 0),
+    _K.EVENT_KIND_EXPIRED: (_CLOSED, Status.EXPIRED.value, 0),
+    _K.EVENT_KIND_SUPPRESSED: (_CLOSED, Status.SUPPRESSED.value, 0),
+    _K.EVENT_KIND_FAILED: (_CLOSED, Status.FAILED.value, 0),
+    _K.EVENT_KIND_DEAD_LETTERED: (_CLOSED, Status.DEAD_LETTERED.value, 0),
+    _K.EVENT_KIND_REDRIVEN: (_CLOSED, Status.RETRYING.value, 0),
+    _K.EVENT_KIND_SENT: (_TAKEN, Status.SENT.value, 0),
+    _K.EVENT_KIND_UNDELIVERED: (_TAKEN, Status.FAILED.value, 1),
+    _K.EVENT_KIND_DELIVERED: (_TAKEN, Status.DELIVERED.value, 2),
+    _K.EVENT_KIND_OPENED: (_TAKEN, Status.OPENED.value, 3),
+    _K.EVENT_KIND_CLICKED: (_TAKEN, Status.CLICKED.value, 4),
+    _K.EVENT_KIND_READ: (_TAKEN, Status.READ.value, 5),
 }
-"""Outcome of a channel's decision -> (tier, status, rank)."""
+"""Event kind -> step. Other kinds claim nothing."""
+
+OUTCOME_STEPS: Mapping[str, Step] = {
+    "planned": (_PLANNED, Status.PLANNED.value, 0),
+    "deferred": (_PUT_OFF, Status.DEFERRED.value, 0),
+    "digested": (_PUT_OFF, Status.DIGESTED.value, 0),
+    "skipped": (_CLOSED, Status.SKIPPED.value, 0),
+    "rate_limited": (_CLOSED, Status.RATE_LIMITED.value, 0),
+    "suppressed": (_CLOSED, Status.SUPPRESSED.value, 0),
+    "superseded": (_CLOSED, Status.SUPERSEDED.value, 0),
+    "expired": (_CLOSED, Status.EXPIRED.value, 0),
+    "failed": (_CLOSED, Status.FAILED.value, 0),
+}
+"""Outcome of a channel's decision -> step."""
 
 KIND_FACTS: Mapping[int, Fact] = {
     _K.EVENT_KIND_SCHEDULED: Fact.SCHEDULED,
@@ -140,12 +143,10 @@ ATTEMPT_OUTCOMES: Mapping[int, int] = {
 ATTEMPT_NAMES = ("failed", "unknown", "retrying", "failed", "sent")
 
 
-def claim(
-    step: tuple[int, Status, int], reason: str, time: int, attempt: int = 0
-) -> Claim:
+def claim(step: Step, reason: str, time: int, attempt: int = 0) -> Claim:
     """What one event says; ``time`` is in microseconds since 2000, UTC."""
     tier, status, rank = step
-    at = min(max(time, 0), _TIME_MASK)
+    at = time if 0 <= time <= _TIME_MASK else min(max(time, 0), _TIME_MASK)
     if tier in (_TAKEN, _PLANNED):
         order = rank << _TIME_BITS | (_TIME_MASK - at)
     elif tier == _TRYING:
@@ -153,7 +154,7 @@ def claim(
         order = (tries << 1 | rank) << _TIME_BITS | at
     else:
         order = at
-    return tier << _TIER_SHIFT | order, int(status), reason, time
+    return tier << _TIER_SHIFT | order, status, reason, time
 
 
 def bits(*statuses: Status) -> int:

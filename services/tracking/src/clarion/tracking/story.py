@@ -71,40 +71,33 @@ class Story:
             at = ids.find(event_id, at + 1)
         return at >= 0
 
-    def went_on(self, news: Story) -> Story:
-        """With what came later; ``news`` has no event that this one has."""
+    def goes_on(self, news: Story) -> None:
+        """Takes in what came later; ``news`` has no event that this one has."""
         had, has = self.facts & ACCEPTED, news.facts & ACCEPTED
         if had == has:
-            accepted = min(self.accepted_time, news.accepted_time)
-        else:
-            accepted = self.accepted_time if had else news.accepted_time
-        is_undecided = self.category is None
-        dues = [at for at in (self.due_time, news.due_time) if at is not None]
-        made = Story(
-            self.tenant_id,
-            self.user_id or news.user_id,
-            self.type or news.type,
-            accepted,
-            self.facts | news.facts,
-            news.category if is_undecided else self.category,
-            news.priority if is_undecided and news.priority else self.priority,
-            max(dues, default=None),
-            self.event_ids + news.event_ids,
-            self.deliveries.copy(),
-            self.attempts.copy(),
-        )
+            self.accepted_time = min(self.accepted_time, news.accepted_time)
+        elif has:
+            self.accepted_time = news.accepted_time
+        self.facts |= news.facts
+        if self.category is None:
+            self.category = news.category
+            self.priority = news.priority or self.priority
+        if news.due_time is not None:
+            self.due(news.due_time)
+        self.user_id = self.user_id or news.user_id
+        self.type = self.type or news.type
+        self.event_ids += news.event_ids
         for delivery, claim in news.deliveries.items():
-            made.claim(delivery, claim)
+            self.claim(delivery, claim)
         for number, attempt in news.attempts.items():
-            made.attempt(number, attempt)
-        return made
+            self.attempt(number, attempt)
 
     def outcomes(self) -> int:
         """How its channels stand, as bits (state.py)."""
         if len(self.deliveries) == 1:
-            ((id, _), claim), *_ = self.deliveries.items()
-            mask = 1 << claim[1]
-            return mask & ~state.PUT_OFF if id != NO_ID else mask
+            for (id, _), claim in self.deliveries.items():
+                mask = 1 << claim[1]
+                return mask if id == NO_ID else mask & ~state.PUT_OFF
         return state.outcomes(
             (channel, id != NO_ID, claim[1])
             for (id, channel), claim in self.deliveries.items()

@@ -95,17 +95,13 @@ async def _store(cursor: Cursor, batch: Batch, types: Types) -> int:
         if id in known and known[id].has(event_id)
     }
     fresh = batch.without(repeated) if repeated else batch
-    stories = fresh.stories
-    if known:
-        late = counting.late(fresh, known)
-        earlier = await _earlier(cursor, late) if late else []
-        changes = counting.changes(fresh, known, earlier)
-        stories = stories | {
-            id: story.went_on(stories[id]) if id in stories else story
-            for id, story in known.items()
-        }
-    else:
-        changes = counting.changes(fresh, known, ())
+    late = counting.late(fresh, known)
+    earlier = await _earlier(cursor, late) if late else []
+    changes = counting.changes(fresh, known, earlier)
+    stories = fresh.stories | known
+    for id, story in known.items():
+        if id in fresh.stories:
+            story.goes_on(fresh.stories[id])
     await _copy(cursor, "copy_notifications", copying.notifications(stories, types))
     if len(fresh):
         await _copy(cursor, "copy_events", copying.events(fresh.events))
