@@ -31,7 +31,7 @@ from clarion.runtime.clock import SystemClock
 from clarion.runtime.jetstream import Inbound
 from clarion.runtime.migrations import migrate, migrations_of
 from clarion.runtime.postgres import open_pool
-from clarion.tracking import app
+from clarion.tracking import consumers
 from clarion.tracking.arrivals import Arrivals
 from clarion.tracking.consumers import EventsHandler
 from clarion.tracking.writer import Writer
@@ -41,6 +41,7 @@ TYPES = ("order_confirmation", "shipment_update", "security_alert", "newsletter"
 CHANNELS = ("push", "push", "push", "push", "push", "email", "sms", "in_app")
 LAGS = {"together": 0, "apart": 24}
 """In chunks."""
+MOST_BYTES = getattr(consumers, "MOST_BYTES", 1024 * 1024)
 WARM_UP = 4
 """Chunks that are not measured."""
 
@@ -166,7 +167,7 @@ def batched(chunks: list[bytes]) -> Iterator[list[Inbound]]:
     size = 0
     for body in chunks:
         size += len(body)
-        if batch and size > app._BATCH_BYTES:
+        if batch and size > MOST_BYTES:
             yield batch
             batch, size = [], len(body)
         batch.append(inbound(body))

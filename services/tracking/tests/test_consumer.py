@@ -114,7 +114,7 @@ async def test_events_reach_the_tables(streams, pool, database, make):
     assert counts(database) == expected(200)
 
 
-@pytest.mark.parametrize(("messages", "waits"), [(1, [0.05]), (63, [0.05]), (64, [])])
+@pytest.mark.parametrize(("messages", "waits"), [(1, [0.05]), (255, [0.05]), (256, [])])
 async def test_small_batches_are_paced_and_a_backlog_is_not(
     writer, clock, make, messages, waits
 ):
@@ -128,6 +128,19 @@ async def test_small_batches_are_paced_and_a_backlog_is_not(
     inbound = Inbound("events.x", data, {}, "EVENTS", 1, 1, clock.now())
     await handler([inbound] * messages)
     assert waited == waits
+
+
+async def test_under_high_load_more_events_share_a_transaction(writer, clock, make):
+    waited = []
+
+    async def sleep(seconds):
+        waited.append(seconds)
+
+    handler = EventsHandler(writer, clock, make.HISTORY, sleep)
+    for notifications in (100, 1000, 4000):
+        data = chunks(make, notifications, 2 * notifications)[0].SerializeToString()
+        await handler([Inbound("events.x", data, {}, "EVENTS", 1, 1, clock.now())])
+    assert waited == [0.05, 0.05 + 0.175, 0.4]
 
 
 async def test_events_that_come_twice_count_once(streams, pool, database, make):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -145,6 +146,18 @@ async def _build_and_start(service: Service, own: S, build: Build[S]) -> None:
         await migrate_on_start(service.name, service.settings)
     await build(service, own)
     await service.start()
+    _tune_collector()
+
+
+def _tune_collector() -> None:
+    """Looks for cycles less often, and not among what lives as long as the process.
+
+    What a batch makes is freed by its reference counts; searching it again and again
+    took 7 % of the time of a busy service.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 async def _first(task: asyncio.Task[Any], stop: asyncio.Event) -> None:

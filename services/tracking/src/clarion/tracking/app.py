@@ -14,7 +14,7 @@ from clarion.runtime.jetstream import AdvisoryWorker, Consumer
 from clarion.runtime.service import Service
 from clarion.tracking.analytics_servicer import AnalyticsServicer
 from clarion.tracking.arrivals import Arrivals
-from clarion.tracking.consumers import EventsHandler
+from clarion.tracking.consumers import MOST_BYTES, MOST_MESSAGES, EventsHandler
 from clarion.tracking.health_checks import HealthChecks, Probes
 from clarion.tracking.health_servicer import HealthServicer
 from clarion.tracking.maintenance import Maintenance
@@ -24,9 +24,6 @@ from clarion.tracking.tracking_servicer import TrackingServicer
 from clarion.tracking.writer import Writer
 
 _CHANNELS = ("push", "email", "sms", "inapp")
-_BATCH_MESSAGES = 256
-_BATCH_BYTES = 1024 * 1024
-"""Some thousand events: reading them stalls the loop for less than 0.1 s."""
 
 
 async def build(service: Service, settings: Settings) -> None:
@@ -68,8 +65,8 @@ async def build(service: Service, settings: Settings) -> None:
             durable=table.TRACKING_DURABLE,
             handle=handler,
             concurrency=settings.tracking_writers,
-            max_messages=_BATCH_MESSAGES,
-            max_bytes=_BATCH_BYTES,
+            max_messages=MOST_MESSAGES,
+            max_bytes=MOST_BYTES,
         )
     )
     # Whatever killed its workers, of any stage, goes to the dead letters from here.
