@@ -19,11 +19,11 @@ from clarion.tracking.writer import Writer
 _log = logging.getLogger(__name__)
 
 MOST_MESSAGES = 256
-MOST_BYTES = 4 * 1024 * 1024
+MOST_BYTES = 2 * 1024 * 1024
 """Of a call: what the two COPYs of some thousand notifications take in one go."""
 
 _PACE = 0.05
-_PACE_MOST = 0.4
+_PACE_MOST = 0.3
 """Seconds. What is told within it of one notification is written once."""
 _FEW_EVENTS = 250
 _EVENTS_A_SECOND = 10_000
@@ -35,7 +35,7 @@ class EventsHandler:
 
     A transaction costs some milliseconds however little it stores, and a notification
     whose events come in two of them is written twice. So a call that is not full
-    returns no sooner than 50 ms after it began, 400 ms under high load: what comes
+    returns no sooner than 50 ms after it began, 300 ms under high load: what comes
     meanwhile shares the next one. The first event after a pause, and a backlog, are not
     held up by it.
     """
@@ -85,4 +85,4 @@ def _pace(events: int) -> float:
 def _is_full(messages: Sequence[Inbound]) -> bool:
     """Whether more than this was waiting, or nearly."""
     size = sum(len(message.data) for message in messages)
-    return len(messages) >= MOST_MESSAGES or size >= MOST_BYTES // 2
+    return len(messages) >= MOST_MESSAGES or size >= MOST_BYTES * 3 // 4
