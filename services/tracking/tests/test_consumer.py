@@ -137,7 +137,7 @@ async def test_under_high_load_more_events_share_a_transaction(writer, clock, ma
         waited.append(seconds)
 
     handler = EventsHandler(writer, clock, make.HISTORY, sleep)
-    for notifications in (100, 1000, 4000):
+    for notifications in (100, 1000, 1800):
         data = chunks(make, notifications, 2 * notifications)[0].SerializeToString()
         await handler([Inbound("events.x", data, {}, "EVENTS", 1, 1, clock.now())])
     assert waited == [0.05, 0.05 + 0.175, 0.3]
