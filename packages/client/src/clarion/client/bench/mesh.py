@@ -17,13 +17,13 @@ import aiohttp
 
 from clarion.client.bench.offering import Gate, Offering
 from clarion.client.bench.people import load_people
-from clarion.client.bench.processes import cpu_seconds, spent
+from clarion.client.bench.processes import cpu_seconds, resident_mib, spent
 from clarion.client.bench.queues import Queues
 from clarion.client.bench.tally import Tally, Tracked, taken_by_sinks
+from clarion.client.bench.tenants import PEOPLE_OF_A_TENANT, make_tenants
 from clarion.client.bench.traffic import Traffic, template
 from clarion.client.client import Client
 from clarion.client.embedded import Stack
-from clarion.client.embedded.credentials import DEMO_TENANT
 
 _CHANNEL_SERVICES = ("push", "email", "sms", "inapp")
 _PATIENCE = 30.0
@@ -69,9 +69,13 @@ class Mesh:
         *,
         sinks: bool = True,
         settings: Mapping[str, str] | None = None,
-        tenant: str = DEMO_TENANT,
+        tenants: int = 1,
     ) -> None:
         self.users = users
+        self.keys: dict[str, str] = {}
+        """API keys by tenant, where there is more than the one."""
+        self.idle_mib: dict[str, float]
+        """Resident memory by process before anything was done."""
         self.stack: Stack
         self.queues: Queues
         self.tracked: Tracked
@@ -79,7 +83,7 @@ class Mesh:
         self._settings = dict(settings or {})
         if sinks:
             self._settings["CLARION_DRY_RUN"] = "true"
-        self._tenant = tenant
+        self._tenants = tenants
         self._folder: Path
         self._around = AsyncExitStack()
         self._inside = AsyncExitStack()
@@ -89,16 +93,20 @@ class Mesh:
         folder = self._around.enter_context(tempfile.TemporaryDirectory())
         self._folder = Path(folder) / "stack"
         try:
+            if self._tenants > 1:
+                self.keys = make_tenants(self._folder, self._tenants)
             self.stack = await enter(Stack(self._folder, settings=self._settings))
+            self.idle_mib = resident_mib(self.stack)
             self.http = await enter(aiohttp.ClientSession())
             self.queues = Queues(self.stack.urls["nats_monitor"], self.http)
             url = self.stack.urls["postgres"]
             self.tracked = await Tracked.connect(url)
             self._inside.push_async_callback(self.tracked.close)
-            await asyncio.to_thread(load_people, url, self.users, self._tenant)
-            key = self.stack.demo_key
-            async with Client(self.stack.urls["grpc"], key) as client:
-                await client.put_template(template())
+            await asyncio.to_thread(load_people, url, self.users)
+            await self._add_template(self.stack.demo_key)
+            for tenant, key in self.keys.items():
+                await asyncio.to_thread(load_people, url, PEOPLE_OF_A_TENANT, tenant)
+                await self._add_template(key)
         except BaseException:
             await self._inside.aclose()
             await self._around.aclose()
@@ -114,6 +122,10 @@ class Mesh:
         await self._inside.aclose()
         await self._around.aclose()
 
+    async def _add_template(self, key: str) -> None:
+        async with Client(self.stack.urls["grpc"], key) as client:
+            await client.put_template(template())
+
     def gate(self, window: int) -> Gate:
         """A gate on the queues of this stack."""
         return Gate(self.queues, window)
@@ -123,22 +135,34 @@ class Mesh:
         stack = self.stack
         return Offering(stack.urls["grpc"], stack.demo_key, traffic, gate, calls=calls)
 
-    async def settle(self, deliveries: int) -> Tally:
-        """Waits until tracking has everything, or nothing comes any more."""
-        last, since = (-1, -1), time.monotonic()
+    async def drained(self) -> None:
+        """Waits until the queues are empty, or nothing moves any more.
+
+        What leaves a queue is in the next one already, so nothing hides between them.
+        """
+        last, since = (-1, -1, -1), time.monotonic()
         while True:
             depth = await self.queues.depth()
-            stored = await self.tracked.rows()
             if depth.is_empty:
-                tally = await self.tracked.count()
-                if tally.ended >= deliveries:
-                    return tally
-            here = (stored, depth.work_messages + depth.event_messages)
+                return
+            waiting = depth.work_messages, depth.event_messages
+            here = (*waiting, await self.tracked.rows())
             if here != last:
                 last, since = here, time.monotonic()
             elif time.monotonic() - since > _PATIENCE:
-                return await self.tracked.count()
+                return
             await asyncio.sleep(0.1)
+
+    async def settle(self, deliveries: int) -> Tally:
+        """What became of everything; waits a while for what waits to be tried again."""
+        await self.drained()
+        since = time.monotonic()
+        while True:
+            tally = await self.tracked.count()
+            late = time.monotonic() - since > _PATIENCE
+            if tally.ended >= deliveries or late:
+                return tally
+            await asyncio.sleep(1)
 
     async def stop(self) -> Counter[str]:
         """Stops the stack; what its sinks counted."""

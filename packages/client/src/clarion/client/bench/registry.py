@@ -19,6 +19,7 @@ from clarion.client.bench.report import Report
 BENCHES = {
     "throughput": "All steps but the providers: rate, CPU by process, losses.",
     "wire": "The providers' real protocols: latency and rate.",
+    "floor": "The mesh against the unavoidable work in a straight line.",
 }
 
 

@@ -79,7 +79,6 @@ async def run(
     through the edge, as fast as the queues stay bounded; all CPU is counted.
     """
     async with Mesh(users) as mesh:
-        idle = resident_mib(mesh.stack)
         gate = mesh.gate(window)
         offering = mesh.offering(gate, Traffic(users), calls)
         watch = Stopwatch(mesh.stack)
@@ -88,9 +87,10 @@ async def run(
             profiling = group.create_task(
                 _profile(mesh, profiled, seconds, profile_dir, profile_native)
             )
-        tally = await mesh.settle(offering.deliveries)
+        await mesh.drained()
         spent = watch.stop(offering.accepted, offering.deliveries)
         loaded = resident_mib(mesh.stack)
+        tally = await mesh.settle(offering.deliveries)
         start = watch.started
         latency = await mesh.tracked.latency_ms(start + seconds / 5, start + seconds)
         taken = sum((await mesh.stop()).values())
@@ -110,7 +110,7 @@ async def run(
         "accept_to_sink_ms": latency,
         "queue_depth": _depths(gate),
         "users": users,
-        "rss_mib": {"idle": idle, "loaded": loaded},
+        "rss_mib": {"idle": mesh.idle_mib, "loaded": loaded},
     }
     return Report(
         values, _text(values, spent, gate, offering, tally, profiling.result())

@@ -38,6 +38,7 @@ _NEEDS: Mapping[str, tuple[str, ...]] = {
     "tracking": ("streams", "valkey"),
 }
 _SCHEMAS = ("router", "templating", "inapp", "recipients", "tracking")
+_WORK_MAX_BYTES = "CLARION_WORK_MAX_BYTES"
 _OTLP_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 _DRAIN_SECONDS = 10
 # Longer than the drain: what stops in time is never killed.
@@ -198,10 +199,13 @@ class Table:
     async def _declare_streams(self) -> None:
         # In this process: another Python would take longer to start than this to run.
         from clarion.runtime.jetstream import Streams, declare_streams
+        from clarion.runtime.streams import DEFAULT_WORK_MAX_BYTES
 
         streams = await Streams.connect(self._nats.url, name="clarion-up")
         try:
-            await declare_streams(streams.js, 1)
+            settings = {**os.environ, **self._settings}
+            most = int(settings.get(_WORK_MAX_BYTES) or DEFAULT_WORK_MAX_BYTES)
+            await declare_streams(streams.js, 1, work_max_bytes=most)
         finally:
             await streams.close()
 
