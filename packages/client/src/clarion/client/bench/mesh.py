@@ -6,7 +6,7 @@ import asyncio
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Self
 import aiohttp
 
 from clarion.client.bench.offering import Gate, Offering
+from clarion.client.bench.pauses import Pauses
 from clarion.client.bench.people import load_people
 from clarion.client.bench.processes import cpu_seconds, resident_mib, spent
 from clarion.client.bench.queues import Queues
@@ -70,7 +71,9 @@ class Mesh:
         sinks: bool = True,
         settings: Mapping[str, str] | None = None,
         tenants: int = 1,
+        rest: float = 0,
     ) -> None:
+        """Nothing is started yet; ``rest`` are seconds before memory is looked at."""
         self.users = users
         self.keys: dict[str, str] = {}
         """API keys by tenant, where there is more than the one."""
@@ -84,6 +87,8 @@ class Mesh:
         if sinks:
             self._settings["CLARION_DRY_RUN"] = "true"
         self._tenants = tenants
+        self._rest = rest
+        self.pauses: Pauses
         self._folder: Path
         self._around = AsyncExitStack()
         self._inside = AsyncExitStack()
@@ -96,9 +101,12 @@ class Mesh:
             if self._tenants > 1:
                 self.keys = make_tenants(self._folder, self._tenants)
             self.stack = await enter(Stack(self._folder, settings=self._settings))
+            await asyncio.sleep(self._rest)
             self.idle_mib = resident_mib(self.stack)
             self.http = await enter(aiohttp.ClientSession())
             self.queues = Queues(self.stack.urls["nats_monitor"], self.http)
+            self.pauses = await Pauses.connect(self.stack.urls["nats"])
+            self._inside.push_async_callback(self.pauses.close)
             url = self.stack.urls["postgres"]
             self.tracked = await Tracked.connect(url)
             self._inside.push_async_callback(self.tracked.close)
@@ -130,10 +138,20 @@ class Mesh:
         """A gate on the queues of this stack."""
         return Gate(self.queues, window)
 
-    def offering(self, gate: Gate | None, traffic: Traffic, calls: int) -> Offering:
-        """A load generator towards the edge of this stack."""
+    def offering(
+        self,
+        gate: Gate | None,
+        traffic: Traffic,
+        calls: int,
+        *,
+        keys: Sequence[str] = (),
+        batch: int = 1000,
+    ) -> Offering:
+        """A load generator towards the edge; each call by the next of the keys."""
         stack = self.stack
-        return Offering(stack.urls["grpc"], stack.demo_key, traffic, gate, calls=calls)
+        keys = keys or (stack.demo_key,)
+        target = stack.urls["grpc"]
+        return Offering(target, keys, traffic, gate, batch=batch, calls=calls)
 
     async def drained(self) -> None:
         """Waits until the queues are empty, or nothing moves any more.

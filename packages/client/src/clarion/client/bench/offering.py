@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import cycle
 from typing import Any
 
 import grpc.aio
@@ -57,7 +58,7 @@ class Offering:
     def __init__(
         self,
         target: str,
-        key: str,
+        keys: Sequence[str],
         traffic: Traffic,
         gate: Gate | None = None,
         *,
@@ -65,7 +66,7 @@ class Offering:
         calls: int = 4,
     ) -> None:
         self._target = target
-        self._metadata = (("authorization", f"Bearer {key}"),)
+        self._metadata = cycle([(("authorization", f"Bearer {key}"),) for key in keys])
         self._traffic = traffic
         self._gate = gate
         self._batch = batch
@@ -96,7 +97,7 @@ class Offering:
             body, deliveries = self._traffic.batch(self._batch)
             started = time.monotonic()
             try:
-                answer = await send(body, metadata=self._metadata, timeout=30)
+                answer = await send(body, metadata=next(self._metadata), timeout=30)
             except grpc.aio.AioRpcError as error:
                 self.refused[error.code().name] += 1
                 if error.code() not in _RETRY:

@@ -35,15 +35,14 @@ class Queues:
         self._url = f"{monitor_url}/jsz?accounts=1&streams=1&consumers=1"
         self._http = http
 
+    async def consumers(self, stream: str) -> list[str]:
+        """The names of a stream's consumers."""
+        found = (await self._streams()).get(stream, {})
+        return [one["name"] for one in found.get("consumer_detail") or ()]
+
     async def depth(self) -> Depth:
         """As it is now."""
-        async with self._http.get(self._url) as answer:
-            found: dict[str, Any] = await answer.json(content_type=None)
-        streams = {
-            stream["name"]: stream
-            for account in found.get("account_details", ())
-            for stream in account.get("stream_detail", ())
-        }
+        streams = await self._streams()
         work = [streams[name]["state"] for name in _WORKING if name in streams]
         waiting, mean = 0, 0.0
         events = streams.get("EVENTS")
@@ -60,3 +59,12 @@ class Queues:
             waiting,
             waiting * mean,
         )
+
+    async def _streams(self) -> dict[str, Any]:
+        async with self._http.get(self._url) as answer:
+            found: dict[str, Any] = await answer.json(content_type=None)
+        return {
+            stream["name"]: stream
+            for account in found.get("account_details", ())
+            for stream in account.get("stream_detail", ())
+        }

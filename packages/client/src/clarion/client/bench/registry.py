@@ -20,6 +20,9 @@ BENCHES = {
     "throughput": "All steps but the providers: rate, CPU by process, losses.",
     "wire": "The providers' real protocols: latency and rate.",
     "floor": "The mesh against the unavoidable work in a straight line.",
+    "growth": "CPU at growing queues, recipients and tenants.",
+    "memory": "Resident memory of every process, idle and loaded.",
+    "backpressure": "Three times the capacity: refused, bounded, nothing lost.",
 }
 
 

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from clarion.client.bench import floor, growth, memory
+from clarion.client.bench.mesh import Mesh
+from clarion.client.bench.registry import BENCHES, load
+from clarion.client.cli.bench import command
+
+pytestmark = pytest.mark.integration
+
+
+async def test_floor_growth_and_memory_tell_what_they_found() -> None:
+    async with Mesh(100, tenants=2) as mesh:
+        grown = (await growth.measure(mesh, most=100, count=100)).values
+        floored = await floor.measure(mesh, seconds=0.5, count=200, chunk=100)
+        held = (await memory.measure(mesh, seconds=0.5, rest=0)).values
+    assert grown["ratio"].keys() == {"queued", "recipients", "tenants"}
+    assert grown["cpu_us_per_notification"]["queued"].keys() == {"1", "10", "100"}
+    assert grown["lost"] == 0
+    assert floored.values["mesh_over_floor"] > 0
+    assert floored.values["floor_by_process"].keys() == {
+        "load",
+        "nats",
+        "valkey",
+        "postgres",
+    }
+    assert held["by_process"]["router"].keys() == {"idle", "loaded", "after"}
+    assert held["idle_mib"] > 0
+
+
+def test_backpressure_tells_what_it_found_as_one_line_of_json() -> None:
+    sizes = ("--seconds=1", "--users=100", "--queue-mib=1")
+    result = CliRunner().invoke(command, ["backpressure", "--json", *sizes])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout.splitlines()[-1])
+    assert (found["lost"], found["duplicated"]) == (0, 0)
+    assert found["refused_with_wait"] == found["refused"]
+    assert found["accept_to_sink_ms"].keys() == {"p50", "p99"}
+
+
+@pytest.mark.parametrize("name", BENCHES)
+def test_every_benchmark_explains_itself(name: str) -> None:
+    result = CliRunner().invoke(command, [name, "--help"])
+    assert result.exit_code == 0
+    assert (load(name).run.__doc__ or "").split("\n")[0] in result.output
