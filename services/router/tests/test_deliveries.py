@@ -13,8 +13,9 @@ from clarion.api.event.v1.work_pb2 import Content, DeliveryJob, IntakeItem, Targ
 from clarion.api.ratelimit.v1.rate_limit_service_pb2 import FrequencyLimit
 from clarion.api.templating.v1.template_service_pb2 import RenderResult
 from clarion.router.deciding import decide
-from clarion.router.deliveries import permit_for, render_items_for, write_down
+from clarion.router.deliveries import render_items_for, write_down
 from clarion.router.notification_types import TypePolicy
+from clarion.router.permits import permit_for
 from clarion.runtime.ids import delivery_id, event_id
 from clarion.runtime.testing import FakeClock
 
