@@ -215,6 +215,16 @@ types={
     ["idempotency_key"]="string",
     ["idempotencyKey"]="string",
   },
+  ["clarion.api.router.v1.Digest"]={
+    ["mode"]="string",
+    ["window"]="duration",
+    ["longest"]="duration",
+    ["cron"]="string",
+    ["time_zone"]="string",
+    ["timeZone"]="string",
+    ["template_id"]="string",
+    ["templateId"]="string",
+  },
   ["clarion.api.router.v1.Notification"]={
     ["user_id"]="string",
     ["userId"]="string",
@@ -270,6 +280,7 @@ types={
     ["send_window"]={message="clarion.api.router.v1.SendWindow"},
     ["sendWindow"]={message="clarion.api.router.v1.SendWindow"},
     ["limits"]={list={message="clarion.api.ratelimit.v1.LimitWindow"}},
+    ["digest"]={message="clarion.api.router.v1.Digest"},
   },
   ["clarion.api.router.v1.RescheduleNotificationRequest"]={
     ["notification_id"]="string",

@@ -22,6 +22,7 @@ from clarion.runtime.settings import RuntimeSettings
 from clarion.runtime.streams import (
     ADV,
     CHANNELS,
+    DIGEST,
     DLQ,
     EVENTS,
     INTAKE,
@@ -86,8 +87,9 @@ def test_every_durable_has_a_consumer_in_a_service():
     names = {durable.name for durable in durables()}
     consumed: set[str] = set()
     router = _wiring("router")
-    if re.search(r"durable=durable_name\(INTAKE, lane\)", router):
-        consumed |= {f"{INTAKE}-{lane}" for lane in LANES}
+    for stage, name in ((INTAKE, "INTAKE"), (DIGEST, "DIGEST")):
+        if re.search(rf"durable=durable_name\({name}, lane\)", router):
+            consumed |= {f"{stage}-{lane}" for lane in LANES}
     for service in SERVICES:
         channel = CHANNEL_OF.get(service, service)
         if channel in CHANNELS and "add_channel(" in _wiring(service):

@@ -13,6 +13,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from clarion.api.router.v1.notification_service_pb2 import SendNotificationRequest
 from clarion.api.router.v1.notification_type_service_pb2 import (
+    Digest,
     GetNotificationTypeRequest,
     ListNotificationTypesRequest,
     NotificationType,
@@ -22,6 +23,7 @@ from clarion.api.router.v1.notification_type_service_pb2_grpc import (
     NotificationTypeServiceStub,
 )
 from clarion.client.embedded.servers import PostgresServer
+from clarion.router.digests.windows import DigestPolicy
 from clarion.router.notification_types import BUILT_IN, TypePolicy, policy_for
 from clarion.router.registry import table as tables
 from clarion.router.registry.definitions import (
@@ -42,6 +44,7 @@ from clarion.runtime.postgres import open_pool
 from clarion.runtime.testing import wait_until
 
 CHANNELS = ("push", "email", "sms", "in_app")
+DAY, HOUR = Duration(seconds=86_400), Duration(seconds=3600)
 
 
 @pytest.mark.parametrize("type_", [*BUILT_IN, "comment", "A.b:c-d"])
@@ -77,6 +80,36 @@ def test_what_is_left_open_is_filled_in_and_the_rest_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
+    ("fields", "policy"),
+    [
+        ({}, None),
+        ({"digest_window": HOUR}, DigestPolicy(window=timedelta(hours=1))),
+        ({"digest": Digest(window=HOUR)}, DigestPolicy(window=timedelta(hours=1))),
+        (
+            {"digest": Digest(mode="sliding", window=HOUR, template_id="many")},
+            DigestPolicy(
+                mode="sliding",
+                window=timedelta(hours=1),
+                longest=timedelta(hours=10),
+                template_id="many",
+            ),
+        ),
+        (
+            {"digest": Digest(mode="cron", cron="0 9 * * *", time_zone="UTC")},
+            DigestPolicy(mode="cron", cron="0 9 * * *", time_zone="UTC"),
+        ),
+    ],
+)
+def test_a_digest_becomes_a_policy_and_what_is_read_can_be_put_again(
+    fields: dict[str, Any], policy: DigestPolicy | None
+) -> None:
+    full = completed("n", NotificationType(**fields))
+    assert policy_of(full).digest == policy
+    assert not objections("n", full, CHANNELS)
+    assert completed("n", full) == full
+
+
+@pytest.mark.parametrize(
     ("fields", "field"),
     [
         ({}, None),
@@ -95,8 +128,34 @@ def test_what_is_left_open_is_filled_in_and_the_rest_is_kept() -> None:
         ({"strategy": "all"}, None),
         ({"strategy": "escalate"}, "strategy"),
         ({"escalate_after": Duration(seconds=1)}, "escalate_after"),
-        ({"over_limit_policy": "digest"}, "over_limit_policy"),
-        ({"digest_window": Duration(seconds=1)}, "digest_window"),
+        ({"over_limit_policy": "digest"}, None),
+        ({"digest_window": Duration(seconds=1)}, None),
+        ({"digest_window": Duration(nanos=999_999_999)}, "digest_window"),
+        ({"digest_window": DAY, "digest": Digest(window=DAY)}, "digest_window"),
+        ({"digest": Digest(window=DAY)}, None),
+        ({"digest": Digest()}, "digest.window"),
+        ({"digest": Digest(window=Duration(seconds=40 * 86_400))}, "digest.window"),
+        ({"digest": Digest(window=DAY, longest=DAY)}, "digest.longest"),
+        ({"digest": Digest(window=DAY, cron="0 9 * * *")}, "digest.cron"),
+        ({"digest": Digest(window=DAY, time_zone="UTC")}, "digest.time_zone"),
+        ({"digest": Digest(window=DAY, template_id="a b")}, "digest.template_id"),
+        ({"digest": Digest(mode="sliding", window=DAY)}, None),
+        ({"digest": Digest(mode="sliding", window=DAY, longest=DAY)}, None),
+        (
+            {"digest": Digest(mode="sliding", window=DAY, longest=HOUR)},
+            "digest.longest",
+        ),
+        ({"digest": Digest(mode="cron", cron="0 9 * * mon-fri")}, None),
+        ({"digest": Digest(mode="cron", cron="0 9 * *")}, "digest.cron"),
+        ({"digest": Digest(mode="cron", cron="0 9 30 2 *")}, "digest.cron"),
+        (
+            {"digest": Digest(mode="cron", cron="0 9 * * *", window=DAY)},
+            "digest.window",
+        ),
+        (
+            {"digest": Digest(mode="cron", cron="0 9 * * *", time_zone="Mars/Base")},
+            "digest.time_zone",
+        ),
         ({"ordered": True}, None),
     ],
 )

@@ -38,6 +38,8 @@ STORIES = [
     ([("SENT", 1, 1), ("READ", 2, 0), ("CLICKED", 3, 0)], Status.READ),
     ([("deferred", 0, 0), ("skipped", 5, 0)], Status.SKIPPED),
     ([("planned", 0, 0), ("RETRYING", 1, 1), ("EXPIRED", 2, 0)], Status.EXPIRED),
+    ([("digested", 0, 0), ("EXPIRED", 2, 0)], Status.EXPIRED),
+    ([("deferred", 0, 0), ("digested", 2, 0)], Status.DIGESTED),
 ]
 
 MASKS = [
@@ -60,6 +62,13 @@ MASKS = [
     (state.bits(Status.SUPPRESSED), "skipped"),
     (state.bits(Status.DEFERRED, Status.SKIPPED), "deferred"),
     (state.bits(Status.DEFERRED) | Fact.CANCELLED, "cancelled"),
+    (Fact.DIGESTED, "digested"),
+    (Fact.DIGESTED | Fact.DECIDED | state.bits(Status.DIGESTED), "digested"),
+    (state.bits(Status.DIGESTED, Status.SKIPPED), "digested"),
+    (state.bits(Status.DIGESTED, Status.DEFERRED), "deferred"),
+    (state.bits(Status.DIGESTED, Status.SENT), "sent"),
+    (Fact.DIGESTED | state.bits(Status.EXPIRED), "expired"),
+    (state.bits(Status.DIGESTED) | Fact.CANCELLED, "cancelled"),
     (state.bits(Status.SUPERSEDED), "cancelled"),
     (state.bits(Status.EXPIRED), "expired"),
 ]
@@ -126,7 +135,7 @@ def test_channels_become_a_mask(deliveries, statuses):
     assert state.outcomes(deliveries) == state.bits(*statuses or [])
 
 
-@given(st.integers(0, (1 << 27) - 1))
+@given(st.integers(0, (1 << 28) - 1))
 def test_every_mask_has_a_status(mask):
     assert state.notification_status(mask) in state.NOTIFICATION_STATUSES
 
@@ -143,7 +152,7 @@ def test_every_rule_can_hold():
 def _choices(rule: Rule) -> list[tuple[int, ...]]:
     chosen: list[tuple[int, ...]] = [()]
     for some in rule.every:
-        ones = [bit for bit in range(27) if some >> bit & 1]
+        ones = [bit for bit in range(28) if some >> bit & 1]
         chosen = [(*before, bit) for before in chosen for bit in ones]
     return chosen
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from clarion.runtime.streams import STAGES, due_subject, later_subject
+from clarion.runtime.streams import QUEUES, STAGES, due_subject, later_subject
 from clarion.runtime.testing.waiting import wait_until
 
 TARGET = due_subject("push", "high")
@@ -67,7 +67,7 @@ async def test_each_stage_gets_its_due_messages(streams, pending):
         )
 
     async with asyncio.timeout(10):
-        while await pending("INTAKE") + await pending("WORK") < len(STAGES):  # noqa: ASYNC110
+        while sum([await pending(queue) for queue in QUEUES]) < len(STAGES):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     assert await pending("INTAKE") == 1
 

@@ -18,11 +18,14 @@ from typing import Literal
 LANES = ("high", "medium", "low")
 CHANNELS = ("push", "email", "sms", "in_app")
 INTAKE = "intake"
-STAGES = (INTAKE, *CHANNELS)
+DIGEST = "digest"
+STAGES = (INTAKE, *CHANNELS, DIGEST)
 
 SCHED = "SCHED"
 INTAKE_QUEUE = "INTAKE"
 WORK = "WORK"
+DIGEST_QUEUE = "DIGEST"
+QUEUES = (INTAKE_QUEUE, WORK, DIGEST_QUEUE)
 EVENTS = "EVENTS"
 DLQ = "DLQ"
 ADV = "ADV"
@@ -39,6 +42,7 @@ may be full before what was scheduled is lost."""
 
 _MAX_DELIVERIES = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES"
 _SAFE = re.compile(r"[A-Za-z0-9_-]+")
+_OWN_QUEUES = {INTAKE: INTAKE_QUEUE, DIGEST: DIGEST_QUEUE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +120,7 @@ def dead_letter_subject(stage: str, lane: str) -> str:
 
 def stream_of(stage: str) -> str:
     """The queue of a stage."""
-    return INTAKE_QUEUE if _stage(stage) == INTAKE else WORK
+    return _OWN_QUEUES.get(_stage(stage), WORK)
 
 
 def durable_name(stage: str, lane: str) -> str:
@@ -145,6 +149,8 @@ def streams(*, work_max_bytes: int = DEFAULT_WORK_MAX_BYTES) -> tuple[StreamSpec
         ),
         _queue(WORK, CHANNELS, "Jobs of the channels", work_max_bytes // 2),
         _queue(INTAKE_QUEUE, (INTAKE,), "What was accepted", work_max_bytes // 2),
+        # Without a limit: what waits for Postgres must not hold up what does not.
+        _queue(DIGEST_QUEUE, (DIGEST,), "What becomes part of a digest", -1),
         StreamSpec(
             EVENTS,
             ("events.>",),
@@ -160,9 +166,7 @@ def streams(*, work_max_bytes: int = DEFAULT_WORK_MAX_BYTES) -> tuple[StreamSpec
         ),
         StreamSpec(
             ADV,
-            tuple(
-                f"{_MAX_DELIVERIES}.{name}.>" for name in (INTAKE_QUEUE, WORK, EVENTS)
-            ),
+            tuple(f"{_MAX_DELIVERIES}.{name}.>" for name in (*QUEUES, EVENTS)),
             "Advisories about messages that were delivered too often",
             max_age=timedelta(days=7),
         ),

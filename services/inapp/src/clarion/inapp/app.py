@@ -14,8 +14,9 @@ from clarion.inapp.settings import Settings
 from clarion.inapp.watching import Watches
 from clarion.runtime.clock import SystemClock
 from clarion.runtime.delivery import add_channel
-from clarion.runtime.jetstream import event_publisher
+from clarion.runtime.jetstream import GroupPublisher
 from clarion.runtime.service import Service
+from clarion.runtime.streams import events_subject
 
 
 async def build(service: Service, settings: Settings) -> None:
@@ -25,7 +26,9 @@ async def build(service: Service, settings: Settings) -> None:
     inbox = Inbox(await service.postgres())
     live = LiveChanges(streams)
     await live.start()
-    events = event_publisher(streams.publisher, "inapp")
+    events: GroupPublisher[bytes] = GroupPublisher(
+        streams.publisher, events_subject("inapp"), b"".join
+    )
     service.on_close(events.close)
     watches = Watches(
         inbox,

@@ -19,6 +19,11 @@ from clarion.router.broadcasting import Broadcasting
 from clarion.router.cancelling import Cancellation, ValkeyCancelMarks
 from clarion.router.collapsing import Collapsing, ValkeyLatest
 from clarion.router.consumers import IntakeHandler
+from clarion.router.digests.collecting import Digests
+from clarion.router.digests.consumers import DigestHandler
+from clarion.router.digests.postgres_table import PostgresDigestTable
+from clarion.router.digests.removing import DigestRemoval
+from clarion.router.digests.upkeep import Upkeep
 from clarion.router.explaining import Explanation
 from clarion.router.fan_out import FanOut
 from clarion.router.neighbours import GrpcNeighbours
@@ -51,6 +56,7 @@ from clarion.runtime.jetstream import (
 from clarion.runtime.postgres import open_pool
 from clarion.runtime.service import Service
 from clarion.runtime.streams import (
+    DIGEST,
     INTAKE,
     LANES,
     durable_name,
@@ -123,7 +129,14 @@ async def build(service: Service, settings: Settings) -> None:
     )
     acceptance = Acceptance(store, limits, clock, types)
     cancels = ValkeyCancelMarks(valkey, settings.cancel_window)
-    cancellation = Cancellation(streams.scheduler, cancels, events, clock, turns)
+    digest_table = PostgresDigestTable(pool)
+    removal = DigestRemoval(
+        digest_table,
+        Breaker("postgres", POSTGRES_PATIENCE, POSTGRES_PAUSE, clock),
+    )
+    cancellation = Cancellation(
+        streams.scheduler, cancels, events, clock, turns, removal
+    )
     neighbours = GrpcNeighbours(
         service.channel("recipients"),
         service.channel("ratelimit"),
@@ -144,13 +157,14 @@ async def build(service: Service, settings: Settings) -> None:
         NOTIFICATION_SERVICE,
     )
 
+    collapsing = Collapsing(ValkeyLatest(valkey, settings.collapse_window))
     router = Router(
         neighbours,
         streams.publisher,
         clock,
         streams.scheduler,
         types,
-        Collapsing(ValkeyLatest(valkey, settings.collapse_window)),
+        collapsing,
         turns,
     )
     topics = GrpcTopics(service.channel("recipients"), settings.neighbour_deadline)
@@ -168,7 +182,26 @@ async def build(service: Service, settings: Settings) -> None:
     service.add_task("schedules", reconciler.run)
     patience = Breaker("postgres", POSTGRES_PATIENCE, POSTGRES_PAUSE, clock)
     firing = Firing(fan_out, table, planner, patience, clock)
+    digests = Digests(
+        digest_table,
+        cancels,
+        collapsing,
+        streams.publisher,
+        streams.scheduler,
+        clock,
+    )
+    service.add_task("digests", Upkeep(digest_table, digests, clock).run)
     for lane in LANES:
+        service.add_consumer(
+            Consumer(
+                streams,
+                stream=stream_of(DIGEST),
+                durable=durable_name(DIGEST, lane),
+                handle=DigestHandler(digests),
+                concurrency=settings.route_concurrency,
+                max_messages=settings.route_messages,
+            )
+        )
         service.add_consumer(
             Consumer(
                 streams,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -45,6 +46,25 @@ class CancelMarks(Protocol):
         """Whether a cancel was begun."""
         ...
 
+    async def marked(self, tenant: str, notification_ids: Sequence[str]) -> set[str]:
+        """Those of them that a cancel was begun for."""
+        ...
+
+
+class Waiting(Protocol):
+    """Where notifications wait for others."""
+
+    async def remove(self, tenant: str, notification_id: str) -> int:
+        """Takes one out; how many there were, as far as is known. Never waits long."""
+        ...
+
+
+class NothingWaits:
+    """Implements Waiting where nothing does."""
+
+    async def remove(self, tenant: str, notification_id: str) -> int:
+        return 0
+
 
 class ValkeyCancelMarks:
     """Implements CancelMarks; the claim of every delivery looks for the mark."""
@@ -73,6 +93,12 @@ class ValkeyCancelMarks:
                 await self._valkey.exists(cancelled_key(tenant, notification_id))
             )
 
+    async def marked(self, tenant: str, notification_ids: Sequence[str]) -> set[str]:
+        keys = [cancelled_key(tenant, id) for id in notification_ids]
+        with redis_errors():
+            found = await self._valkey.mget(keys)
+        return {id for id, mark in zip(notification_ids, found, strict=True) if mark}
+
 
 class InMemoryCancelMarks:
     """Implements CancelMarks for tests. Set ``error`` to make every call raise it."""
@@ -98,6 +124,9 @@ class InMemoryCancelMarks:
             raise self.error
         return (tenant, notification_id) in self.marks
 
+    async def marked(self, tenant: str, notification_ids: Sequence[str]) -> set[str]:
+        return {id for id in notification_ids if await self.is_marked(tenant, id)}
+
 
 class Cancellation:
     """Cancels notifications."""
@@ -109,17 +138,19 @@ class Cancellation:
         events: GroupPublisher[bytes],
         clock: Clock,
         turns: Turns | None = None,
+        digests: Waiting | None = None,
     ) -> None:
         self._scheduler = scheduler
         self._marks = marks
         self._events = events
         self._clock = clock
         self._turns = turns or InMemoryTurns()
+        self._digests = digests or NothingWaits()
 
     async def cancel(self, tenant: str, notification_id: str) -> str:
         """CANCELLED when it still waited, CANCELLING when it may be under way.
 
-        What waits is scheduled or deferred.
+        What waits is scheduled, deferred or part of a digest that is still open.
 
         The mark comes first: what fires between the two steps is stopped by it.
         Raises UnavailableError; repeating is safe.
@@ -132,6 +163,7 @@ class Cancellation:
         removed += await self._scheduler.cancel(
             release_subject(tenant, notification_id)
         )
+        removed += await self._digests.remove(tenant, notification_id)
         status = CANCELLED if removed or before == CANCELLED else CANCELLING
         # A cancel that died after the removal left its mark and perhaps no event; the
         # notification would count as scheduled for ever.

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from clarion.api.event.v1.work_pb2 import IntakeItem
-from clarion.router.deciding import DEFERRED, PLANNED, Plan
+from clarion.router.deciding import DEFERRED, DIGESTED, PLANNED, Plan
 from clarion.runtime.keys import latest_key
 from clarion.runtime.valkey import redis_errors
 
@@ -24,7 +24,7 @@ SUPERSEDED = "superseded"
 COLLAPSE_KEY = "collapse_key"
 """The reason of what is superseded."""
 
-_OPEN = frozenset({PLANNED, DEFERRED, "digested"})
+_OPEN = frozenset({PLANNED, DEFERRED, DIGESTED})
 """Outcomes after which a notification is still to be sent."""
 
 Place = tuple[int, str]
@@ -72,6 +72,28 @@ class Collapsing:
                     latest is not None and _is_newer(latest, at)
                 ):
                     _supersede(plan)
+
+    async def superseded(self, items: Sequence[IntakeItem]) -> set[str]:
+        """Those of one tenant that a later notification took the place of, by id."""
+        keyed = {
+            item.notification_id: latest_key(
+                item.tenant_id,
+                item.notification.user_id,
+                item.notification.collapse_key,
+            )
+            for item in items
+            if item.notification.collapse_key
+        }
+        if not keyed:
+            return set()
+        names = list(dict.fromkeys(keyed.values()))
+        latest = dict(zip(names, await self._latest.look(names), strict=True))
+        over: set[str] = set()
+        for item in items:
+            place = latest.get(keyed.get(item.notification_id, ""))
+            if place is not None and _is_newer(place, _place(item)):
+                over.add(item.notification_id)
+        return over
 
     async def record(self, plans: Sequence[Plan]) -> None:
         """Has the plans supersede what came before; to be done before they go out."""

@@ -5,6 +5,9 @@ person that is not known, the switches (wishes.py), consent that was taken back,
 hours, the sender's window, an address, suppression. Of a critical type switches,
 consent and quiet hours are not looked at, and mail of it goes to an address that is
 suppressed because its owner unsubscribed.
+
+What becomes part of a digest disturbs nobody yet: quiet hours, windows and limits are
+looked at when the digest is sent.
 """
 
 from __future__ import annotations
@@ -20,7 +23,14 @@ from clarion.api.ratelimit.v1.rate_limit_service_pb2 import AcquireResult
 from clarion.api.recipients.v1.recipient_service_pb2 import RecipientProfile
 from clarion.router.admission import seconds
 from clarion.router.consent import WITHDRAWN, is_withdrawn
-from clarion.router.notification_types import DEFER, IGNORE, TypePolicy, policy_for
+from clarion.router.digests.windows import Wait, wait_of
+from clarion.router.notification_types import (
+    DEFER,
+    DIGEST,
+    IGNORE,
+    TypePolicy,
+    policy_for,
+)
 from clarion.router.quiet_hours import QUIET_CHANNELS, is_quiet, quiet_until
 from clarion.router.send_windows import SendWindow, first_chance, window_of
 from clarion.router.wishes import unwanted
@@ -31,6 +41,7 @@ SUPPRESSED = "suppressed"
 EXPIRED = "expired"
 RATE_LIMITED = "rate_limited"
 DEFERRED = "deferred"
+DIGESTED = "digested"
 FAILED = "failed"
 
 QUIET_HOURS = "quiet_hours"
@@ -49,7 +60,7 @@ class ChannelPlan:
     reason: str = ""
     targets: list[Target] = field(default_factory=list)
     release_time: datetime | None = None
-    """When it is decided anew, where it is deferred."""
+    """When it is decided anew, where it is deferred; when its digest closes."""
 
     def object(self, outcome: str, reason: str) -> None:
         """Takes the channel out of the plan."""
@@ -73,6 +84,13 @@ class Plan:
     """When channels that disturb are used; any time where there is none."""
     permit: AcquireResult | None = None
     """What the limiter said, where it was asked."""
+    wait: Wait | None = None
+    """How long it waits for others, where it becomes part of a digest."""
+
+    @property
+    def is_collected(self) -> bool:
+        """Whether its type sends it with others, and it is not those already."""
+        return self.policy.digest is not None and not self.item.HasField("digest")
 
     @property
     def planned(self) -> list[ChannelPlan]:
@@ -106,6 +124,19 @@ class Plan:
         """The type and the category, by which preferences speak of it."""
         type_ = self.item.notification.type
         return (type_,) if type_ == self.category else (type_, self.category)
+
+    def collect(
+        self, channel: ChannelPlan, reason: str, wait: Wait, closes: datetime
+    ) -> None:
+        """Lets the channel wait for others, with the shortest of the plan's waits."""
+        channel.object(DIGESTED, reason)
+        channel.release_time = closes
+        if self.wait is None or (
+            wait.closes is not None
+            and self.wait.closes is not None
+            and wait.closes < self.wait.closes
+        ):
+            self.wait = wait
 
     def defer(self, channel: ChannelPlan, reason: str, until: datetime) -> None:
         """Lets the channel wait, unless it would expire meanwhile."""
@@ -148,11 +179,21 @@ def decide(
     )
     if plan.expiry is not None and is_over(plan.expiry, now):
         plan.object(EXPIRED, "expired")
-    elif not profile.found:
+        return plan
+    if not profile.found:
         plan.object(SKIPPED, "unknown_recipient")
-    else:
+        return plan
+    if policy.digest is None or not plan.is_collected:
         for channel in plan.channels:
             _judge(plan, channel, now)
+        return plan
+    plan.window = None
+    for channel in plan.channels:
+        _judge(plan, channel, now)
+    wait = wait_of(policy.digest, profile.recipient.time_zone, now)
+    closes = wait.span(now).closes
+    for channel in plan.planned:
+        plan.collect(channel, DIGEST, wait, closes)
     return plan
 
 
@@ -212,6 +253,7 @@ def _is_quiet(plan: Plan, channel: str, now: datetime) -> bool:
         and plan.policy.quiet_hours_policy != IGNORE
         and preferences.HasField("quiet_hours")
         and is_quiet(preferences.quiet_hours, plan.profile.recipient.time_zone, now)
+        and not plan.is_collected
     )
 
 

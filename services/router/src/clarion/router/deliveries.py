@@ -15,6 +15,7 @@ from clarion.api.event.v1.notification_event_pb2 import (
 from clarion.api.event.v1.work_pb2 import Content, DeliveryJob
 from clarion.api.templating.v1.template_service_pb2 import RenderItem, RenderResult
 from clarion.router.deciding import FAILED, PLANNED, ChannelPlan, Plan
+from clarion.router.digests.fitting import fit
 from clarion.router.permit_rules import is_unchecked, limits_of
 from clarion.router.rules import rules_of
 from clarion.runtime.ids import delivery_id, event_id
@@ -34,6 +35,10 @@ def render_items_for(plan: Plan) -> list[RenderItem]:
     planned = [channel.channel for channel in plan.planned]
     if not planned:
         return []
+    if plan.item.digest.count > 1:
+        # The type's own templates are for one.
+        own = plan.policy.digest
+        return [_render_item(plan, own.template_id if own else "", planned)]
     if notification.template_id or not plan.policy.channel_templates:
         template_id = notification.template_id or plan.policy.template_id
         return [_render_item(plan, template_id, planned)]
@@ -179,6 +184,8 @@ def _job_for(
         job.content.data.CopyFrom(notification.data)
     if plan.is_ordered:
         job.ordered = True
+    if item.digest.count > 1:
+        fit(channel, job.content)
     if plan.expiry is not None:
         job.expires_time.CopyFrom(plan.expiry)
     if plan.policy.critical:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Protocol
 
 from clarion.api.ratelimit.v1.rate_limit_service_pb2 import LimitWindow
+from clarion.router.digests.windows import DigestPolicy
 from clarion.router.send_windows import SendWindow
 
 DEFAULT_PRIORITY = "medium"
@@ -52,7 +53,7 @@ class TypePolicy:
     quiet_hours_policy: str = DEFER
     """defer, skip or ignore."""
     over_limit_policy: str = DROP
-    """drop or defer."""
+    """drop, defer or digest."""
     limits: tuple[LimitWindow, ...] = ()
     """How many of the type one person gets."""
     ordered: bool = False
@@ -62,6 +63,8 @@ class TypePolicy:
     template_id: str = ""
     channel_templates: Mapping[str, str] = field(default_factory=dict)
     """By channel; wins over ``template_id``."""
+    digest: DigestPolicy | None = None
+    """How they are collected, where they are."""
 
     @property
     def has_template(self) -> bool:

@@ -9,7 +9,7 @@ from clarion.api.ratelimit.v1.rate_limit_service_pb2 import (
     ChannelRefusal,
 )
 from clarion.api.router.v1.decision_pb2 import LimitOutcome, RuleOutcome
-from clarion.router.deciding import DEFERRED, ChannelPlan, Plan
+from clarion.router.deciding import DEFERRED, DIGESTED, ChannelPlan, Plan
 
 RULE = "frequency_limit"
 
@@ -56,7 +56,10 @@ def _has_room(permit: AcquireResult) -> bool:
 
 
 def _outcome(stopped: Sequence[ChannelPlan]) -> str:
-    return "defer" if any(one.outcome == DEFERRED for one in stopped) else "limit"
+    outcomes = {one.outcome for one in stopped}
+    if DIGESTED in outcomes:
+        return "digest"
+    return "defer" if DEFERRED in outcomes else "limit"
 
 
 def _detail(plan: Plan, permit: AcquireResult) -> str:

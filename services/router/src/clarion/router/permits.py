@@ -9,8 +9,16 @@ from clarion.api.ratelimit.v1.rate_limit_service_pb2 import (
     AcquireResult,
     ChannelRefusal,
 )
-from clarion.router.deciding import FAILED, RATE_LIMITED, ChannelPlan, Plan
-from clarion.router.notification_types import DEFER
+from clarion.router.deciding import (
+    EXPIRED,
+    FAILED,
+    RATE_LIMITED,
+    ChannelPlan,
+    Plan,
+    is_over,
+)
+from clarion.router.digests.windows import Wait
+from clarion.router.notification_types import DEFER, DIGEST
 
 LIMITS_UNAVAILABLE = "limits_unavailable"
 """The reason of what waits until its limits can be counted."""
@@ -79,10 +87,16 @@ def _refuse(
         plan.defer(channel, LIMITS_UNAVAILABLE, now + ASK_AGAIN)
         return
     reason = f"{refusal.exceeded}_limit"
-    waits = plan.policy.over_limit_policy == DEFER
+    waits = plan.policy.over_limit_policy in (DEFER, DIGEST)
     if not (waits and refusal.HasField("available_time")):
         channel.object(RATE_LIMITED, reason)
         return
     # A schedule has milliseconds: the next one, so as not to come too early.
     until = refusal.available_time.ToDatetime(UTC) + timedelta(milliseconds=1)
-    plan.defer(channel, reason, until)
+    # A digest is not digested again: it waits.
+    if plan.policy.over_limit_policy == DEFER or plan.item.HasField("digest"):
+        plan.defer(channel, reason, until)
+    elif plan.expiry is not None and is_over(plan.expiry, until):
+        channel.object(EXPIRED, reason)
+    else:
+        plan.collect(channel, reason, Wait(closes=until), until)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from clarion.api.event.v1.work_pb2 import IntakeItem
+from clarion.api.event.v1.work_pb2 import DigestFold, IntakeItem
 from clarion.api.ratelimit.v1.rate_limit_service_pb2 import AcquireItem
 from clarion.api.recipients.v1.recipient_service_pb2 import RecipientProfile
 from clarion.router import metrics
@@ -25,6 +25,7 @@ from clarion.router.deliveries import (
     render_items_for,
     write_down,
 )
+from clarion.router.digests.folding import fold_of, step_of
 from clarion.router.notification_types import BuiltInTypes, Types
 from clarion.router.ordering import InMemoryTurns, Turn, Turns, turn_of
 from clarion.router.permits import apply_permit, permit_for, unused_permit
@@ -33,7 +34,7 @@ from clarion.router.releasing import Release, release_of
 from clarion.runtime import chunks
 from clarion.runtime.clock import Clock
 from clarion.runtime.jetstream import Publisher, Scheduler
-from clarion.runtime.streams import events_subject, work_subject
+from clarion.runtime.streams import DIGEST, events_subject, work_subject
 from clarion.runtime.tracing import (
     current_traceparent,
     is_sampled,
@@ -139,6 +140,7 @@ class Router:
         jobs: list[EncodedJob] = []
         events: list[tuple[str, bytes]] = []
         releases: list[Release] = []
+        folds: list[DigestFold] = []
         unused: list[AcquireItem] = []
         turns: list[Turn] = []
         for plan, trace_parent in zip(plans, trace_parents, strict=True):
@@ -154,6 +156,9 @@ class Router:
                 releases.append(release)
                 told = release.event
                 events.append((told.event_id, told.SerializeToString()))
+            fold = fold_of(plan)
+            if fold is not None:
+                folds.append(fold)
             permit = unused_permit(plan)
             if permit is not None:
                 unused.append(permit)
@@ -162,8 +167,9 @@ class Router:
         await self._collapsing.record(plans)
         if turns:
             await self._turns.decided(turns)
-        # First what waits: it is told as deferred when it is stored.
+        # First what waits: it is told as deferred or digested when it is stored.
         await _all(self._schedule(release) for release in releases)
+        await self._collect(folds)
         await self._publish(jobs, events)
         metrics.record_decisions(plans)
 
@@ -176,6 +182,14 @@ class Router:
             message_id=release.message_id,
         )
 
+    async def _collect(self, folds: Sequence[DigestFold]) -> None:
+        by_subject: dict[str, list[tuple[str, bytes]]] = defaultdict(list)
+        for fold in folds:
+            subject = work_subject(DIGEST, fold.priority)
+            decision = f"{fold.item.notification_id}:{fold.item.release}"
+            by_subject[subject].append((decision, step_of(fold)))
+        await self._publish_chunks(by_subject)
+
     async def _publish(
         self, jobs: Sequence[EncodedJob], events: list[tuple[str, bytes]]
     ) -> None:
@@ -184,6 +198,11 @@ class Router:
             subject = work_subject(job.channel, job.lane)
             by_subject[subject].append((job.delivery_id, job.body))
         by_subject[events_subject("router")] = events
+        await self._publish_chunks(by_subject)
+
+    async def _publish_chunks(
+        self, by_subject: Mapping[str, Sequence[tuple[str, bytes]]]
+    ) -> None:
         await _all(
             self._publisher.publish(
                 subject,

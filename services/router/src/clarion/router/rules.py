@@ -26,7 +26,7 @@ from clarion.router.deciding import (
     Plan,
     passes_unsubscribed,
 )
-from clarion.router.notification_types import IGNORE
+from clarion.router.notification_types import DIGEST, IGNORE
 from clarion.router.permit_rules import RULE as LIMIT_RULE
 from clarion.router.permit_rules import rules_of_permit
 from clarion.router.quiet_hours import QUIET_CHANNELS
@@ -55,6 +55,7 @@ _OF_REASON = {
     COLLAPSE_KEY: COLLAPSE_KEY,
     SEND_WINDOW: SEND_WINDOW,
     NEVER_IN_WINDOW: SEND_WINDOW,
+    DIGEST: DIGEST,
 }
 Describe = Callable[[Plan, ChannelPlan], str]
 
@@ -76,6 +77,7 @@ def rules_of(plan: Plan) -> Iterator[RuleOutcome]:
         yield _told(_CRITICAL, "", PASS, detail)
     for channel, stop in zip(plan.channels, stopped, strict=True):
         yield from _of_channel(plan, channel, stop)
+    yield from _digest(plan, stopped)
     if COLLAPSE_KEY in stopped:
         yield _told(COLLAPSE_KEY, "", SKIP, "a later notification has the same key")
     limited = [
@@ -115,6 +117,21 @@ def _of_channel(plan: Plan, channel: ChannelPlan, stop: str) -> Iterator[RuleOut
             yield _told(rule, channel.channel, outcome, describe(plan, channel))
             return
         yield _told(rule, channel.channel, PASS, describe(plan, channel))
+
+
+def _digest(plan: Plan, stopped: list[str]) -> Iterator[RuleOutcome]:
+    if plan.item.HasField("digest"):
+        detail = f"it is one, of {plan.item.digest.count}"
+        yield _told(DIGEST, "", PASS, detail)
+        return
+    policy = plan.policy.digest
+    if policy is None:
+        return
+    for channel, stop in zip(plan.channels, stopped, strict=True):
+        if stop == DIGEST and channel.release_time is not None:
+            at = channel.release_time.isoformat(timespec="seconds")
+            detail = f"{policy.mode}; as the first of a window it waits until {at}"
+            yield _told(DIGEST, channel.channel, DIGEST, detail)
 
 
 def _told(rule: str, channel: str, outcome: str, detail: str) -> RuleOutcome:
@@ -191,6 +208,8 @@ def _quiet(plan: Plan, channel: ChannelPlan) -> str:
         return f"{span}; high priority passes"
     if plan.policy.quiet_hours_policy == IGNORE:
         return f"{span}; the type ignores them"
+    if plan.is_collected:
+        return f"{span}; looked at when the digest is sent"
     if channel.reason != QUIET_HOURS:
         return f"{span}; not now"
     if channel.outcome == EXPIRED:

@@ -107,12 +107,10 @@ class NotificationServicer(NotificationServiceServicer):
             ExplainNotificationRequest, ExplainNotificationResponse
         ],
     ) -> ExplainNotificationResponse:
-        explained = await self._explanation.explain(
+        decision = await self._explanation.explain(
             request.notification, current_caller()
         )
-        return ExplainNotificationResponse(
-            decision=explained.decision, contents=explained.contents
-        )
+        return ExplainNotificationResponse(decision=decision)
 
     async def CancelNotification(
         self,

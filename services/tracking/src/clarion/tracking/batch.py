@@ -192,7 +192,8 @@ class Batch:
             planned = plan if outcome == "planned" else ()
             for delivery_id in planned or (NO_ID,):
                 story.claim((delivery_id, channel), made)
-            if choice.HasField("release_time"):
+            # Of a digest the decision knows only the latest that it could be.
+            if choice.HasField("release_time") and outcome != "digested":
                 story.due(micros(choice.release_time))
             metric = analytics.OUTCOME_METRICS.get(outcome)
             if metric is not None:
@@ -202,6 +203,10 @@ class Batch:
     def _detail(event: event_pb2.NotificationEvent, story: Story) -> bytes | None:
         if event.HasField("receipt"):
             return event.receipt.SerializeToString()
+        if event.HasField("digested"):
+            if event.digested.HasField("closes_time"):
+                story.due(micros(event.digested.closes_time))
+            return event.digested.SerializeToString()
         if not event.HasField("postponed"):
             return None
         postponed = event.postponed

@@ -125,8 +125,7 @@ class Probes:
     async def queue(self) -> Finding:
         """What waits in the queues, all stages and lanes together."""
         started = self._clock.monotonic()
-        queues = (table.INTAKE_QUEUE, table.WORK)
-        durables = [d for d in table.durables() if d.stream in queues]
+        durables = [d for d in table.durables() if d.stream in table.QUEUES]
         answers = await asyncio.gather(
             *(
                 self._streams.request(f"CONSUMER.INFO.{durable.stream}.{durable.name}")

@@ -20,10 +20,11 @@ from clarion.tracking.repository import (
     NotificationRow,
 )
 
-_WAITING = ("scheduled", "deferred")
+_WAITING = ("scheduled", "deferred", "digested")
 _KIND_PREFIX = "EVENT_KIND_"
 _DECIDED = event_pb2.EVENT_KIND_DECIDED
 _SCHEDULED = event_pb2.EVENT_KIND_SCHEDULED
+_DIGESTED = event_pb2.EVENT_KIND_DIGESTED
 _POSTPONING = (event_pb2.EVENT_KIND_SCHEDULED, event_pb2.EVENT_KIND_DEFERRED)
 
 
@@ -44,9 +45,9 @@ def summary(
         deliveries=delivery_records(deliveries, attempts),
     )
     if row.mask & state.Fact.ACCEPTED:
-        record.accepted_time.CopyFrom(timestamp(row.accepted_time))
+        record.accepted_time.CopyFrom(_timestamp(row.accepted_time))
     if row.due_time is not None and status in _WAITING:
-        record.due_time.CopyFrom(timestamp(row.due_time))
+        record.due_time.CopyFrom(_timestamp(row.due_time))
     return record
 
 
@@ -79,7 +80,7 @@ def delivery_record(
         status=state.NAMES[row.status],
         reason=row.reason,
         attempts=[_attempt(attempt) for attempt in attempts],
-        status_time=timestamp(row.status_time),
+        status_time=_timestamp(row.status_time),
     )
 
 
@@ -106,23 +107,22 @@ def add_events(
             record.request.CopyFrom(postponed.notification)
 
 
-def event_name(kind: int) -> str:
-    """The word of a kind of event, such as "decided"."""
-    try:
-        name = event_pb2.EventKind.Name(kind)  # type: ignore[arg-type]
-    except ValueError:  # of a newer release
-        name = f"{_KIND_PREFIX}KIND_{kind}"
-    return name.removeprefix(_KIND_PREFIX).lower()
-
-
 def _entry(event: EventRow) -> tracking_pb2.TimelineEntry:
-    return tracking_pb2.TimelineEntry(
-        event=event_name(event.kind),
-        time=timestamp(event.occurred_time),
+    try:
+        name = event_pb2.EventKind.Name(event.kind)  # type: ignore[arg-type]
+    except ValueError:  # of a newer release
+        name = f"{_KIND_PREFIX}KIND_{event.kind}"
+    entry = tracking_pb2.TimelineEntry(
+        event=name.removeprefix(_KIND_PREFIX).lower(),
+        time=_timestamp(event.occurred_time),
         channel=event.channel,
         delivery_id=uuid_text(event.delivery_id),
         reason=event.reason,
     )
+    if event.kind == _DIGESTED and event.detail is not None:
+        digested = event_pb2.Digested.FromString(event.detail)
+        entry.digest_notification_id = digested.digest_notification_id
+    return entry
 
 
 def _attempt(row: AttemptRow) -> tracking_pb2.AttemptRecord:
@@ -133,7 +133,7 @@ def _attempt(row: AttemptRow) -> tracking_pb2.AttemptRecord:
         reason=row.reason,
         provider_message_id=row.provider_message_id,
         provider_code=row.provider_code,
-        attempt_time=timestamp(row.attempt_time),
+        attempt_time=_timestamp(row.attempt_time),
     )
     if row.provider_latency is not None:
         latency = Duration()
@@ -142,8 +142,7 @@ def _attempt(row: AttemptRow) -> tracking_pb2.AttemptRecord:
     return record
 
 
-def timestamp(time: datetime) -> Timestamp:
-    """An instant in a message."""
+def _timestamp(time: datetime) -> Timestamp:
     made = Timestamp()
     made.FromDatetime(time)
     return made

@@ -62,6 +62,7 @@ class Fact(IntFlag):
     CANCELLED = 1 << 24
     EXPIRED = 1 << 25
     FAILED = 1 << 26
+    DIGESTED = 1 << 27
 
 
 NAMES: tuple[str, ...] = tuple(status.name.lower() for status in Status)
@@ -120,7 +121,7 @@ OUTCOME_STEPS: Mapping[str, Step] = {
 KIND_FACTS: Mapping[int, Fact] = {
     _K.EVENT_KIND_SCHEDULED: Fact.SCHEDULED,
     _K.EVENT_KIND_DEFERRED: Fact.DEFERRED,
-    _K.EVENT_KIND_DIGESTED: Fact.DEFERRED,
+    _K.EVENT_KIND_DIGESTED: Fact.DIGESTED,
     _K.EVENT_KIND_DECIDED: Fact.DECIDED,
     _K.EVENT_KIND_CANCELLED: Fact.CANCELLED,
     _K.EVENT_KIND_SUPERSEDED: Fact.CANCELLED,
@@ -189,7 +190,9 @@ RULES: tuple[Rule, ...] = (
     Rule("sent", (bits(Status.SENT),)),
     Rule("processing", (_PENDING,)),
     Rule("cancelled", (_LATER, Fact.CANCELLED)),
-    Rule("deferred", (_LATER,)),
+    Rule("deferred", (bits(Status.DEFERRED),)),
+    # It has come to its end: what it became part of is a notification of its own.
+    Rule("digested", (bits(Status.DIGESTED),)),
     Rule("failed", (BAD,)),
     Rule("cancelled", (bits(Status.CANCELLED, Status.SUPERSEDED),)),
     Rule("expired", (bits(Status.EXPIRED),)),
@@ -199,6 +202,7 @@ RULES: tuple[Rule, ...] = (
     Rule("cancelled", (Fact.CANCELLED,)),
     Rule("expired", (Fact.EXPIRED,)),
     Rule("failed", (Fact.FAILED,)),
+    Rule("digested", (Fact.DIGESTED,)),
     Rule("skipped", (Fact.DECIDED,)),
     Rule("deferred", (Fact.DEFERRED,)),
     Rule("scheduled", (Fact.SCHEDULED,)),

@@ -25,7 +25,6 @@ _COMMANDS = {
     "Notifications": {
         "send": "Send a notification.",
         "get": "Show a notification and what became of it.",
-        "explain": "Show why it was sent or not, or what would happen.",
         "watch": "Show what arrives, live.",
     },
 }

@@ -22,7 +22,6 @@ from clarion.runtime.jetstream.errors import (
     StreamApiError,
     StreamFullError,
 )
-from clarion.runtime.jetstream.event_publisher import event_publisher
 from clarion.runtime.jetstream.group_publisher import GroupPublisher
 from clarion.runtime.jetstream.in_memory import (
     InMemoryPublisher,
@@ -71,5 +70,4 @@ __all__ = [
     "Streams",
     "Waiting",
     "declare_streams",
-    "event_publisher",
 ]

@@ -62,7 +62,7 @@ class AdvisoryWorker(Consumer):
             now=self._now(),
         )
         await self._streams.dead_letters.put(letter)
-        if stream in (table.INTAKE_QUEUE, table.WORK):
+        if stream in table.QUEUES:
             await delete_message(self._streams, stream, sequence)
         _log.error(
             "message dead-lettered by advisory",

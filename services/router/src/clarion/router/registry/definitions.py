@@ -10,11 +10,11 @@ from clarion.api.router.v1.notification_type_service_pb2 import NotificationType
 from clarion.router.admission import Object, judge_send_window
 from clarion.router.notification_types import (
     DEFER,
-    DIGEST,
     DROP,
     TypePolicy,
     policy_for,
 )
+from clarion.router.registry import digests
 from clarion.router.send_windows import window_of
 from clarion.runtime.errors import FieldViolation
 from clarion.runtime.streams import LANES
@@ -37,6 +37,7 @@ def completed(type_: str, given: NotificationType) -> NotificationType:
     full.strategy = given.strategy or ALL
     full.quiet_hours_policy = given.quiet_hours_policy or DEFER
     full.over_limit_policy = given.over_limit_policy or DROP
+    digests.complete(full)
     return full
 
 
@@ -65,6 +66,7 @@ def policy_of(full: NotificationType) -> TypePolicy:
         else None,
         template_id=full.template_id,
         channel_templates=dict(full.channel_templates),
+        digest=digests.policy_of(full),
     )
 
 
@@ -102,6 +104,7 @@ def objections(
             )
     judge_send_window(given, object_to)
     _judge_templates(given, channels, object_to)
+    digests.judge(given, object_to)
     found += _not_served(given)
     return found
 
@@ -127,8 +130,6 @@ def _not_served(given: NotificationType) -> list[FieldViolation]:
     wanted = {
         "strategy": given.strategy not in ("", ALL),
         "escalate_after": given.HasField("escalate_after"),
-        "over_limit_policy": given.over_limit_policy == DIGEST,
-        "digest_window": given.HasField("digest_window"),
     }
     return [
         FieldViolation(f"{_PATH}.{field}", "is not supported yet", "not_supported")

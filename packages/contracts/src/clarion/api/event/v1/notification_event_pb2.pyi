@@ -171,6 +171,7 @@ class NotificationEvent(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     RECEIPT_FIELD_NUMBER: _builtins.int
     POSTPONED_FIELD_NUMBER: _builtins.int
+    DIGESTED_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """The id, derived from what happened, so that a repetition folds."""
     tenant_id: _builtins.str
@@ -209,6 +210,10 @@ class NotificationEvent(_message.Message):
     def postponed(self) -> Global___Postponed:
         """With SCHEDULED and DEFERRED."""
 
+    @_builtins.property
+    def digested(self) -> Global___Digested:
+        """With DIGESTED."""
+
     def __init__(
         self,
         *,
@@ -226,12 +231,13 @@ class NotificationEvent(_message.Message):
         attempt: Global___Attempt | None = ...,
         receipt: Global___Receipt | None = ...,
         postponed: Global___Postponed | None = ...,
+        digested: Global___Digested | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "decided", b"decided", "detail", b"detail", "occurred_time", b"occurred_time", "postponed", b"postponed", "receipt", b"receipt"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "decided", b"decided", "detail", b"detail", "digested", b"digested", "occurred_time", b"occurred_time", "postponed", b"postponed", "receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "channel", b"channel", "decided", b"decided", "delivery_id", b"delivery_id", "detail", b"detail", "event_id", b"event_id", "kind", b"kind", "notification_id", b"notification_id", "occurred_time", b"occurred_time", "postponed", b"postponed", "reason", b"reason", "receipt", b"receipt", "tenant_id", b"tenant_id", "type", b"type", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "channel", b"channel", "decided", b"decided", "delivery_id", b"delivery_id", "detail", b"detail", "digested", b"digested", "event_id", b"event_id", "kind", b"kind", "notification_id", b"notification_id", "occurred_time", b"occurred_time", "postponed", b"postponed", "reason", b"reason", "receipt", b"receipt", "tenant_id", b"tenant_id", "type", b"type", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_detail: _TypeAlias = _typing.Literal["decided", "attempt", "receipt", "postponed"]  # noqa: Y015
+    _WhichOneofReturnType_detail: _TypeAlias = _typing.Literal["decided", "attempt", "receipt", "postponed", "digested"]  # noqa: Y015
     _WhichOneofArgType_detail: _TypeAlias = _typing.Literal["detail", b"detail"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_detail) -> _WhichOneofReturnType_detail | None: ...
 
@@ -402,3 +408,31 @@ class Postponed(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Postponed: _TypeAlias = Postponed  # noqa: Y015
+
+@_typing.final
+class Digested(_message.Message):
+    """Digested says where a notification went."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIGEST_NOTIFICATION_ID_FIELD_NUMBER: _builtins.int
+    CLOSES_TIME_FIELD_NUMBER: _builtins.int
+    digest_notification_id: _builtins.str
+    """The notification that it is sent as a part of."""
+    @_builtins.property
+    def closes_time(self) -> _timestamp_pb2.Timestamp:
+        """When the digest closes, as far as is known."""
+
+    def __init__(
+        self,
+        *,
+        digest_notification_id: _builtins.str = ...,
+        closes_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["closes_time", b"closes_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closes_time", b"closes_time", "digest_notification_id", b"digest_notification_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Digested: _TypeAlias = Digested  # noqa: Y015

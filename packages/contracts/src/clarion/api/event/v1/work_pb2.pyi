@@ -6,6 +6,7 @@ What travels on JetStream. Additive change only; a new meaning is a new message.
 from clarion.api.router.v1 import notification_pb2 as _notification_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -62,6 +63,7 @@ class IntakeItem(_message.Message):
     RECURRENCE_FIELD_NUMBER: _builtins.int
     BROADCAST_FIELD_NUMBER: _builtins.int
     ORDERED_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
     notification_id: _builtins.str
     """The id that the caller got."""
     tenant_id: _builtins.str
@@ -96,6 +98,10 @@ class IntakeItem(_message.Message):
         broadcast's id. Absent for a notification to one person.
         """
 
+    @_builtins.property
+    def digest(self) -> Global___DigestMark:
+        """The digest that this is: it is not digested again. Absent for what a caller sent."""
+
     def __init__(
         self,
         *,
@@ -110,10 +116,11 @@ class IntakeItem(_message.Message):
         recurrence: Global___Recurrence | None = ...,
         broadcast: Global___Broadcast | None = ...,
         ordered: _builtins.bool = ...,
+        digest: Global___DigestMark | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "broadcast", b"broadcast", "notification", b"notification", "recurrence", b"recurrence"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "broadcast", b"broadcast", "digest", b"digest", "notification", b"notification", "recurrence", b"recurrence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "broadcast", b"broadcast", "channels", b"channels", "key_id", b"key_id", "notification", b"notification", "notification_id", b"notification_id", "ordered", b"ordered", "recurrence", b"recurrence", "release", b"release", "tenant_id", b"tenant_id", "trace_parent", b"trace_parent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "broadcast", b"broadcast", "channels", b"channels", "digest", b"digest", "key_id", b"key_id", "notification", b"notification", "notification_id", b"notification_id", "ordered", b"ordered", "recurrence", b"recurrence", "release", b"release", "tenant_id", b"tenant_id", "trace_parent", b"trace_parent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -194,6 +201,182 @@ class Broadcast(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Broadcast: _TypeAlias = Broadcast  # noqa: Y015
+
+@_typing.final
+class DigestMark(_message.Message):
+    """DigestMark says that a notification was made of others."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WINDOW_ID_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    window_id: _builtins.str
+    """The window that it was collected in."""
+    count: _builtins.int
+    """How many notifications it holds. 1: it is that one."""
+    def __init__(
+        self,
+        *,
+        window_id: _builtins.str = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "window_id", b"window_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DigestMark: _TypeAlias = DigestMark  # noqa: Y015
+
+@_typing.final
+class DigestChunk(_message.Message):
+    """DigestChunk is the payload of work.digest.<lane>."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEPS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___DigestStep]:
+        """What is to be done, each by itself."""
+
+    def __init__(
+        self,
+        *,
+        steps: _abc.Iterable[Global___DigestStep] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DigestChunk: _TypeAlias = DigestChunk  # noqa: Y015
+
+@_typing.final
+class DigestStep(_message.Message):
+    """DigestStep is one thing that happens to a digest."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FOLD_FIELD_NUMBER: _builtins.int
+    CLOSE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def fold(self) -> Global___DigestFold:
+        """A notification becomes a part of it."""
+
+    @_builtins.property
+    def close(self) -> Global___DigestClose:
+        """Its time has come."""
+
+    def __init__(
+        self,
+        *,
+        fold: Global___DigestFold | None = ...,
+        close: Global___DigestClose | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["close", b"close", "fold", b"fold", "step", b"step"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["close", b"close", "fold", b"fold", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_step: _TypeAlias = _typing.Literal["fold", "close"]  # noqa: Y015
+    _WhichOneofArgType_step: _TypeAlias = _typing.Literal["step", b"step"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_step) -> _WhichOneofReturnType_step | None: ...
+
+Global___DigestStep: _TypeAlias = DigestStep  # noqa: Y015
+
+@_typing.final
+class DigestFold(_message.Message):
+    """DigestFold is a notification that waits for others. Its window is of all with the same tenant, person, type, category
+    and digest_key, those that were over a limit apart.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_FIELD_NUMBER: _builtins.int
+    CHANNELS_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    OVER_LIMIT_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    LONGEST_FIELD_NUMBER: _builtins.int
+    CLOSES_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRES_TIME_FIELD_NUMBER: _builtins.int
+    priority: _builtins.str
+    """The lane."""
+    category: _builtins.str
+    """The category."""
+    over_limit: _builtins.bool
+    """Whether it waits because a limit was full."""
+    @_builtins.property
+    def item(self) -> Global___IntakeItem:
+        """The notification."""
+
+    @_builtins.property
+    def channels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The channels that it would have gone out on."""
+
+    @_builtins.property
+    def window(self) -> _duration_pb2.Duration:
+        """How long after it the window closes. Absent where closes_time is set."""
+
+    @_builtins.property
+    def longest(self) -> _duration_pb2.Duration:
+        """How long after its first one a window closes that every new one moves. Absent: new ones do not move it."""
+
+    @_builtins.property
+    def closes_time(self) -> _timestamp_pb2.Timestamp:
+        """When the window closes that it opens."""
+
+    @_builtins.property
+    def expires_time(self) -> _timestamp_pb2.Timestamp:
+        """After this instant it is left out."""
+
+    def __init__(
+        self,
+        *,
+        item: Global___IntakeItem | None = ...,
+        channels: _abc.Iterable[_builtins.str] | None = ...,
+        priority: _builtins.str = ...,
+        category: _builtins.str = ...,
+        over_limit: _builtins.bool = ...,
+        window: _duration_pb2.Duration | None = ...,
+        longest: _duration_pb2.Duration | None = ...,
+        closes_time: _timestamp_pb2.Timestamp | None = ...,
+        expires_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["closes_time", b"closes_time", "expires_time", b"expires_time", "item", b"item", "longest", b"longest", "window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "channels", b"channels", "closes_time", b"closes_time", "expires_time", b"expires_time", "item", b"item", "longest", b"longest", "over_limit", b"over_limit", "priority", b"priority", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DigestFold: _TypeAlias = DigestFold  # noqa: Y015
+
+@_typing.final
+class DigestClose(_message.Message):
+    """DigestClose says that a window may be over."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    WINDOW_ID_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The tenant."""
+    window_id: _builtins.str
+    """The window."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        window_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tenant_id", b"tenant_id", "window_id", b"window_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DigestClose: _TypeAlias = DigestClose  # noqa: Y015
 
 @_typing.final
 class DeliveryChunk(_message.Message):

@@ -154,7 +154,7 @@ class ChannelDecision(_message.Message):
 
     @_builtins.property
     def release_time(self) -> _timestamp_pb2.Timestamp:
-        """When a deferred channel is looked at again."""
+        """When a deferred channel is looked at again; when the digest that a digested one waits for closes, were it the first."""
 
     def __init__(
         self,
@@ -216,7 +216,7 @@ class RuleOutcome(_message.Message):
     channel: _builtins.str
     """The channel, when the rule is about one."""
     outcome: _builtins.str
-    """pass, skip, defer, limit or fail."""
+    """pass, skip, defer, digest, limit or fail."""
     detail: _builtins.str
     """What it saw, in words, without content or addresses."""
     def __init__(

@@ -86,7 +86,7 @@ class Notification(_message.Message):
     collapse_key: _builtins.str
     """A later notification to the same person with the same key takes the place of one not yet sent."""
     digest_key: _builtins.str
-    """Notifications with the same key become one message in the type's digest window."""
+    """Notifications of a type that digests become one message with those of the same person and key. Empty is a key too."""
     strategy: _builtins.str
     """How the channels are used: all (default), first_available or escalate."""
     template_version: _builtins.int

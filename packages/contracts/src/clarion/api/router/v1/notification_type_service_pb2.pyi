@@ -63,6 +63,7 @@ class NotificationType(_message.Message):
     PRIORITY_FIELD_NUMBER: _builtins.int
     SEND_WINDOW_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
     type: _builtins.str
     """The name, for example "order_confirmation"."""
     category: _builtins.str
@@ -74,7 +75,7 @@ class NotificationType(_message.Message):
     quiet_hours_policy: _builtins.str
     """defer, skip or ignore."""
     over_limit_policy: _builtins.str
-    """What happens over a limit: drop, defer or digest."""
+    """What happens over a limit: drop, defer or digest: one message with all of them when there is room again."""
     template_id: _builtins.str
     """The template for every channel; channel_templates wins."""
     ordered: _builtins.bool
@@ -97,7 +98,7 @@ class NotificationType(_message.Message):
 
     @_builtins.property
     def digest_window(self) -> _duration_pb2.Duration:
-        """The window in which notifications with one digest_key become one message."""
+        """The window in which notifications with one digest_key become one message: short for digest with mode fixed."""
 
     @_builtins.property
     def channel_templates(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -110,6 +111,10 @@ class NotificationType(_message.Message):
     @_builtins.property
     def limits(self) -> _containers.RepeatedCompositeFieldContainer[_rate_limit_service_pb2.LimitWindow]:
         """How many of this type one person gets, besides the limits of the category and the tenant's policies."""
+
+    @_builtins.property
+    def digest(self) -> Global___Digest:
+        """Collects a person's notifications of this type, whatever their lane, and sends them as one message."""
 
     def __init__(
         self,
@@ -130,14 +135,63 @@ class NotificationType(_message.Message):
         priority: _builtins.str = ...,
         send_window: _notification_pb2.SendWindow | None = ...,
         limits: _abc.Iterable[_rate_limit_service_pb2.LimitWindow] | None = ...,
+        digest: Global___Digest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["digest_window", b"digest_window", "escalate_after", b"escalate_after", "send_window", b"send_window", "time_to_live", b"time_to_live"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "digest_window", b"digest_window", "escalate_after", b"escalate_after", "send_window", b"send_window", "time_to_live", b"time_to_live"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "channel_templates", b"channel_templates", "channels", b"channels", "critical", b"critical", "digest_window", b"digest_window", "escalate_after", b"escalate_after", "limits", b"limits", "ordered", b"ordered", "over_limit_policy", b"over_limit_policy", "priority", b"priority", "quiet_hours_policy", b"quiet_hours_policy", "send_window", b"send_window", "strategy", b"strategy", "template_id", b"template_id", "time_to_live", b"time_to_live", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "channel_templates", b"channel_templates", "channels", b"channels", "critical", b"critical", "digest", b"digest", "digest_window", b"digest_window", "escalate_after", b"escalate_after", "limits", b"limits", "ordered", b"ordered", "over_limit_policy", b"over_limit_policy", "priority", b"priority", "quiet_hours_policy", b"quiet_hours_policy", "send_window", b"send_window", "strategy", b"strategy", "template_id", b"template_id", "time_to_live", b"time_to_live", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NotificationType: _TypeAlias = NotificationType  # noqa: Y015
+
+@_typing.final
+class Digest(_message.Message):
+    """Digest says for how long notifications are collected."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODE_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    LONGEST_FIELD_NUMBER: _builtins.int
+    CRON_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    TEMPLATE_ID_FIELD_NUMBER: _builtins.int
+    mode: _builtins.str
+    """fixed (default): for one window from the first; sliding: until none came for one window; cron: until the next time."""
+    cron: _builtins.str
+    """The times of cron, five fields: minute hour day month weekday."""
+    time_zone: _builtins.str
+    """The IANA zone of cron. Empty: the person's."""
+    template_id: _builtins.str
+    """The template of two and more together; it is given count and items. Empty: the default one with a line for each.
+    One alone is sent as it would have been.
+    """
+    @_builtins.property
+    def window(self) -> _duration_pb2.Duration:
+        """The window of fixed and sliding: a second to 31 days."""
+
+    @_builtins.property
+    def longest(self) -> _duration_pb2.Duration:
+        """How long after the first a sliding window closes in any case: at most 31 days. Absent: ten windows."""
+
+    def __init__(
+        self,
+        *,
+        mode: _builtins.str = ...,
+        window: _duration_pb2.Duration | None = ...,
+        longest: _duration_pb2.Duration | None = ...,
+        cron: _builtins.str = ...,
+        time_zone: _builtins.str = ...,
+        template_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["longest", b"longest", "window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cron", b"cron", "longest", b"longest", "mode", b"mode", "template_id", b"template_id", "time_zone", b"time_zone", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Digest: _TypeAlias = Digest  # noqa: Y015
 
 @_typing.final
 class PutNotificationTypeRequest(_message.Message):

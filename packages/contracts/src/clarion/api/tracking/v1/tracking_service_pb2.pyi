@@ -51,9 +51,10 @@ class NotificationRecord(_message.Message):
     priority: _builtins.str
     """The lane."""
     status: _builtins.str
-    """scheduled, deferred, processing, sent, delivered, read, partially_failed, failed, skipped, rate_limited, cancelled
-    or expired: the best that any channel reached. scheduled, deferred and processing pass by themselves; sent may
-    still become delivered, read or failed, when a receipt comes in.
+    """scheduled, deferred, digested, processing, sent, delivered, read, partially_failed, failed, skipped, rate_limited,
+    cancelled or expired: the best that any channel reached. scheduled, deferred and processing pass by themselves;
+    digested is an end, as the digest is a notification of its own; sent may still become delivered, read or failed, when
+    a receipt comes in.
     """
     @_builtins.property
     def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeliveryRecord]:
@@ -69,7 +70,7 @@ class NotificationRecord(_message.Message):
 
     @_builtins.property
     def due_time(self) -> _timestamp_pb2.Timestamp:
-        """When it is due, if it waits."""
+        """When it is due, if it waits; of a digested one when its digest closes."""
 
     @_builtins.property
     def request(self) -> _notification_pb2.Notification:
@@ -120,8 +121,8 @@ class DeliveryRecord(_message.Message):
     delivery_id: _builtins.str
     """The delivery; empty where none was planned."""
     status: _builtins.str
-    """planned, retrying, sent, delivered, opened, clicked, read, failed, unknown, dead_lettered, skipped, rate_limited,
-    suppressed, cancelled, superseded or expired.
+    """planned, deferred, digested, retrying, sent, delivered, opened, clicked, read, failed, unknown, dead_lettered,
+    skipped, rate_limited, suppressed, cancelled, superseded or expired.
     """
     reason: _builtins.str
     """A stable word for why."""
@@ -216,6 +217,7 @@ class TimelineEntry(_message.Message):
     CHANNEL_FIELD_NUMBER: _builtins.int
     DELIVERY_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    DIGEST_NOTIFICATION_ID_FIELD_NUMBER: _builtins.int
     event: _builtins.str
     """What, for example "decided", "sent", "delivered"."""
     channel: _builtins.str
@@ -224,6 +226,8 @@ class TimelineEntry(_message.Message):
     """The delivery, if it concerns one."""
     reason: _builtins.str
     """A stable word for why."""
+    digest_notification_id: _builtins.str
+    """With "digested": the notification that it is sent as a part of."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """When."""
@@ -236,10 +240,11 @@ class TimelineEntry(_message.Message):
         channel: _builtins.str = ...,
         delivery_id: _builtins.str = ...,
         reason: _builtins.str = ...,
+        digest_notification_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "delivery_id", b"delivery_id", "event", b"event", "reason", b"reason", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "delivery_id", b"delivery_id", "digest_notification_id", b"digest_notification_id", "event", b"event", "reason", b"reason", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,1 @@
+"""Digests: several notifications of one person become one message."""
