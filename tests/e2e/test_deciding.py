@@ -78,6 +78,44 @@ async def test_cancelled_scheduled_notification_never_arrives(mesh):
     assert await mesh.sandbox.messages(notification_id=cancelled) == []
 
 
+async def test_rescheduled_and_cancelled_by_key_over_rest(mesh):
+    person = await mesh.person()
+    key = f"key-{person.user_id}"
+    sent = await mesh.send(
+        person, "push", scheduled_at=_now() + timedelta(hours=1), idempotency_key=key
+    )
+    other = {"scheduled_at": (_now() + timedelta(hours=2)).isoformat()}
+    answer = await mesh.rest("POST", f"/api/v1/notifications/{sent}:reschedule", other)
+    assert (answer.status, answer.body["status"]) == (200, "scheduled")
+    now = {"scheduled_at": _now().isoformat(), "idempotency_key": key}
+    answer = await mesh.rest("POST", "/api/v1/notifications:reschedule", now)
+    assert (answer.status, answer.body["notification_id"]) == (200, sent)
+    await mesh.arrived(sent)
+    answer = await mesh.rest("POST", "/api/v1/notifications:reschedule", now)
+    assert answer.status == 400
+    cancel = {"idempotency_key": key}
+    answer = await mesh.rest("POST", "/api/v1/notifications:cancel", cancel)
+    assert (answer.status, answer.body["notification_id"]) == (200, sent)
+
+
+async def test_ordered_type_keeps_the_order_and_a_collapse_key_the_latest(mesh):
+    person = await mesh.person()
+    answer = await mesh.rest(
+        "PUT", "/api/v1/types/parcel", {"channels": ["push"], "ordered": True}
+    )
+    assert answer.status == 200
+    first = await mesh.send(person, "push", type="parcel", priority="low")
+    second = await mesh.send(person, "push", type="parcel", priority="high")
+    await mesh.arrived(second)
+    await mesh.arrived(first)
+    due = _now() + timedelta(seconds=1.5)
+    older = await mesh.send(person, "push", scheduled_at=due, collapse_key="k")
+    newer = await mesh.send(person, "push", collapse_key="k")
+    await mesh.arrived(newer)
+    await mesh.has_status(older, "cancelled")
+    assert await mesh.sandbox.messages(notification_id=older) == []
+
+
 async def test_cancel_over_rest_reaches_what_waits_for_a_retry(mesh, sandbox):
     person = await mesh.person()
     rule = {"provider": "fcm", "recipient": person.token}

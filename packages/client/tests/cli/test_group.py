@@ -32,11 +32,18 @@ def test_help_imports_no_command():
     assert not loaded & {"grpc", "rich", "psycopg", "clarion.client.cli.up"}
 
 
-@pytest.mark.parametrize("name", STACK_COMMANDS)
+@pytest.mark.parametrize("name", [*STACK_COMMANDS, "cancel", "reschedule"])
 def test_command_has_help_with_examples(name: str):
     shown = CliRunner().invoke(main, [name, "--help"])
     assert shown.exit_code == 0
     assert f"clarion {name}" in shown.output.partition("Examples:")[2]
+
+
+@pytest.mark.parametrize("at", ["tomorrow", "2030-01-31T10:30:00"])
+def test_a_time_to_reschedule_to_needs_an_offset(at: str):
+    shown = CliRunner().invoke(main, ["reschedule", "id", "--at", at])
+    assert shown.exit_code == 2
+    assert "--at" in shown.output
 
 
 def test_unknown_command_is_named():

@@ -24,6 +24,8 @@ _COMMANDS = {
     },
     "Notifications": {
         "send": "Send a notification.",
+        "cancel": "Stop what has not been sent yet.",
+        "reschedule": "Give what is still scheduled another time.",
         "get": "Show a notification and what became of it.",
         "watch": "Show what arrives, live.",
     },
