@@ -69,7 +69,7 @@ class Mesh:
         async with asyncio.timeout(within):
             while True:
                 info = await self.jetstream.consumer_info(
-                    stream_of("intake"), durable_name("intake", "low")
+                    stream_of("intake"), durable_name("intake", "low.overflow")
                 )
                 if not (info.num_pending or info.num_ack_pending):
                     return int(info.delivered.consumer_seq - info.delivered.stream_seq)
@@ -82,7 +82,7 @@ async def mesh(tmp_path: Path) -> AsyncIterator[Mesh]:
     async with Stack(tmp_path, services=services, sandbox=False) as stack:
         connection = await nats.connect(stack.urls["nats"])
         jetstream = connection.jetstream()
-        lane = (stream_of("intake"), durable_name("intake", "low"))
+        lane = (stream_of("intake"), durable_name("intake", "low.overflow"))
         config = (await jetstream.consumer_info(*lane)).config
         wait = REDELIVERED_AFTER.total_seconds()
         await jetstream.add_consumer(lane[0], config.evolve(ack_wait=wait))

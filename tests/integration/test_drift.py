@@ -25,9 +25,11 @@ from clarion.runtime.streams import (
     DIGEST,
     DLQ,
     EVENTS,
+    FLOWS,
     INTAKE,
     LANES,
     SCHED,
+    durable_name,
     durables,
     streams,
 )
@@ -87,13 +89,14 @@ def test_every_durable_has_a_consumer_in_a_service():
     names = {durable.name for durable in durables()}
     consumed: set[str] = set()
     router = _wiring("router")
-    for stage, name in ((INTAKE, "INTAKE"), (DIGEST, "DIGEST")):
-        if re.search(rf"durable=durable_name\({name}, lane\)", router):
-            consumed |= {f"{stage}-{lane}" for lane in LANES}
+    if re.search(r"durable=durable_name\(INTAKE, flow\)", router):
+        consumed |= {durable_name(INTAKE, flow) for flow in FLOWS}
+    if re.search(r"durable=durable_name\(DIGEST, lane\)", router):
+        consumed |= {durable_name(DIGEST, lane) for lane in LANES}
     for service in SERVICES:
         channel = CHANNEL_OF.get(service, service)
         if channel in CHANNELS and "add_channel(" in _wiring(service):
-            consumed |= {f"{channel}-{lane}" for lane in LANES}
+            consumed |= {durable_name(channel, flow) for flow in FLOWS}
     if "TRACKING_DURABLE" in _wiring("tracking"):
         consumed.add("tracking")
     workers = [one for one in SERVICES if "AdvisoryWorker" in _wiring(one)]

@@ -134,7 +134,7 @@ async def test_each_subscriber_gets_a_notification(broadcast: IntakeItem) -> Non
     expected.ClearField("trace_parent")
     assert ada == expected
     assert bob.notification.user_id == "bob"
-    assert {m.subject for m in mesh.publisher.published} == {"work.intake.low"}
+    assert {m.subject for m in mesh.publisher.published} == {"work.intake.low.overflow"}
 
 
 async def test_a_topic_that_nobody_knows_reaches_nobody(broadcast: IntakeItem) -> None:

@@ -64,7 +64,11 @@ def test_keys_are_made_once_and_private(tmp_path: Path):
     first = credentials.demo_key
     Credentials(tmp_path).make()
     assert credentials.demo_key == first
-    files = (credentials.demo_key_file, credentials.service_key_file)
+    files = [
+        credentials.demo_key_file,
+        credentials.other_key_file,
+        credentials.service_key_file,
+    ]
     assert all(file.stat().st_mode & 0o777 == 0o600 for file in files)
 
 
@@ -72,9 +76,10 @@ def test_keys_file_holds_hashes_and_what_each_key_is_good_for(tmp_path: Path):
     credentials = Credentials(tmp_path)
     credentials.make()
     text = credentials.api_keys_file.read_text()
-    demo, mesh = json.loads(text)["keys"]
+    demo, other, mesh = json.loads(text)["keys"]
     assert credentials.demo_key not in text
     assert (demo["id"], demo["tenant"], demo["scopes"]) == ("demo", "demo", ["*"])
+    assert other["tenant"] == "other"
     assert (mesh["tenant"], mesh["scopes"]) == ("*", ["internal", "*"])
 
 
@@ -84,7 +89,7 @@ def test_key_that_was_added_by_hand_stays(tmp_path: Path):
     credentials.api_keys_file.write_text(json.dumps({"keys": [added]}))
     credentials.make()
     keys = json.loads(credentials.api_keys_file.read_text())["keys"]
-    assert [key["id"] for key in keys] == ["shop", "demo", "mesh"]
+    assert [key["id"] for key in keys] == ["shop", "demo", "other", "mesh"]
 
 
 def test_log_over_its_limit_is_put_aside_and_goes_on(tmp_path: Path):

@@ -16,6 +16,11 @@ from datetime import timedelta
 from typing import Literal
 
 LANES = ("high", "medium", "low")
+OVERFLOW = "overflow"
+FLOWS: tuple[str, ...] = (*LANES, *(f"{lane}.{OVERFLOW}" for lane in LANES))
+"""What each lane travels by, what goes first before what goes later: the lanes, then
+what single tenants send beyond their share of a lane. A flow has its own subject and
+durable at every stage."""
 CHANNELS = ("push", "email", "sms", "in_app")
 INTAKE = "intake"
 DIGEST = "digest"
@@ -92,14 +97,24 @@ def subject_token(text: str) -> str:
     )
 
 
-def work_subject(stage: str, lane: str) -> str:
-    """Where work of a stage is published."""
-    return f"work.{_stage(stage)}.{_lane(lane)}"
+def work_subject(stage: str, flow: str) -> str:
+    """Where work of a stage is published; a lane is the first of its flows."""
+    return f"work.{_stage(stage)}.{_flow(flow)}"
 
 
-def due_subject(stage: str, lane: str) -> str:
+def due_subject(stage: str, flow: str) -> str:
     """The target of a schedule; what fires there appears on ``work_subject``."""
-    return f"due.{_stage(stage)}.{_lane(lane)}"
+    return f"due.{_stage(stage)}.{_flow(flow)}"
+
+
+def overflow_of(lane: str) -> str:
+    """The flow of what goes beyond a tenant's share of a lane (or of a flow of it)."""
+    return _flow(f"{lane_of(lane)}.{OVERFLOW}")
+
+
+def lane_of(flow: str) -> str:
+    """The lane that a flow belongs to."""
+    return flow.partition(".")[0]
 
 
 def later_subject(kind: str, tenant: str, id: str) -> str:
@@ -123,9 +138,9 @@ def stream_of(stage: str) -> str:
     return _OWN_QUEUES.get(_stage(stage), WORK)
 
 
-def durable_name(stage: str, lane: str) -> str:
+def durable_name(stage: str, flow: str) -> str:
     """The durable on ``stream_of(stage)`` that the stage's workers share."""
-    return f"{_stage(stage)}-{_lane(lane)}"
+    return f"{_stage(stage)}-{_flow(flow)}".replace(".", "-")
 
 
 def stage_and_lane(subject: str) -> tuple[str, str]:
@@ -133,7 +148,7 @@ def stage_and_lane(subject: str) -> tuple[str, str]:
     tokens = subject.split(".")
     if tokens[0] == "events" and len(tokens) > 1:
         return "events", tokens[1]
-    if tokens[0] in ("work", "due") and len(tokens) == 3:
+    if tokens[0] in ("work", "due") and len(tokens) in (3, 4):
         return tokens[1], tokens[2]
     return "unknown", "unknown"
 
@@ -178,10 +193,10 @@ def durables() -> tuple[DurableSpec, ...]:
     return (
         *(
             DurableSpec(
-                durable_name(stage, lane), stream_of(stage), work_subject(stage, lane)
+                durable_name(stage, flow), stream_of(stage), work_subject(stage, flow)
             )
             for stage in STAGES
-            for lane in LANES
+            for flow in _flows_of(stage)
         ),
         DurableSpec(TRACKING_DURABLE, EVENTS, "events.>"),
         DurableSpec(ADVISORY_DURABLE, ADV, f"{_MAX_DELIVERIES}.>", max_deliver=-1),
@@ -208,7 +223,12 @@ def _stage(stage: str) -> str:
     return stage
 
 
-def _lane(lane: str) -> str:
-    if lane not in LANES:
-        raise ValueError(f"no lane {lane!r}: one of {', '.join(LANES)}")
-    return lane
+def _flows_of(stage: str) -> tuple[str, ...]:
+    """What is folded into digests has been shared out at intake."""
+    return LANES if stage == DIGEST else FLOWS
+
+
+def _flow(flow: str) -> str:
+    if flow not in FLOWS:
+        raise ValueError(f"no lane {flow!r}: one of {', '.join(FLOWS)}")
+    return flow

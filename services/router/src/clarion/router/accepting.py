@@ -25,8 +25,8 @@ from clarion.runtime.ids import notification_id_for_key, uuid7
 from clarion.runtime.tracing import sampled_traceparent
 from clarion.runtime.validation import violations
 
-_CHECKED_AT_ONCE = 100
-"""Notifications of a batch that are checked in one go (about 3 ms), so that a large
+_CHECKED_AT_ONCE = 32
+"""Notifications of a batch that are checked in one go (about 1 ms), so that a large
 batch does not keep everybody else waiting."""
 _ORDERED = IntakeItem(ordered=True).SerializeToString()
 

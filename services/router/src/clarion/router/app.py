@@ -28,6 +28,7 @@ from clarion.router.explaining import Explanation
 from clarion.router.fan_out import FanOut
 from clarion.router.neighbours import GrpcNeighbours
 from clarion.router.ordering import ValkeyTurns
+from clarion.router.overflowing import Overflow, OverflowScheduler
 from clarion.router.registry.live import LiveTypes, TypeHints
 from clarion.router.registry.registering import Registry
 from clarion.router.registry.servicer import NotificationTypeServicer
@@ -53,10 +54,12 @@ from clarion.runtime.jetstream import (
     GroupPublisher,
     JetStreamRescheduler,
 )
+from clarion.runtime.pacing import TenantShares
 from clarion.runtime.postgres import open_pool
 from clarion.runtime.service import Service
 from clarion.runtime.streams import (
     DIGEST,
+    FLOWS,
     INTAKE,
     LANES,
     durable_name,
@@ -72,6 +75,8 @@ VALKEY_PAUSE = timedelta(seconds=1)
 POSTGRES_PATIENCE = timedelta(seconds=1)
 """How long what fires waits for Postgres before it goes on without."""
 POSTGRES_PAUSE = timedelta(seconds=5)
+MOST_BATCH_BYTES = 256 * 1024
+"""Of one batch, encoded: more would only be decoded together and then wait."""
 
 
 async def build(service: Service, settings: Settings) -> None:
@@ -97,12 +102,16 @@ async def build(service: Service, settings: Settings) -> None:
     )
     keys = ValkeyIdempotencyKeys(valkey, settings.idempotency_window, valkey_patience)
     turns = ValkeyTurns(valkey, valkey_patience)
+    scheduler = OverflowScheduler(streams.scheduler, settings.tenant_burst, clock)
     store = Store(
-        lanes={lane: group_publisher(work_subject(INTAKE, lane)) for lane in LANES},
+        lanes={flow: group_publisher(work_subject(INTAKE, flow)) for flow in FLOWS},
         events=events,
-        scheduler=streams.scheduler,
+        scheduler=scheduler,
         keys=keys,
         turns=turns,
+        overflow=Overflow(
+            TenantShares(settings.tenant_share, settings.tenant_burst), clock
+        ),
     )
     limits = AdmissionLimits(
         settings.channel_names(),
@@ -134,9 +143,7 @@ async def build(service: Service, settings: Settings) -> None:
         digest_table,
         Breaker("postgres", POSTGRES_PATIENCE, POSTGRES_PAUSE, clock),
     )
-    cancellation = Cancellation(
-        streams.scheduler, cancels, events, clock, turns, removal
-    )
+    cancellation = Cancellation(scheduler, cancels, events, clock, turns, removal)
     neighbours = GrpcNeighbours(
         service.channel("recipients"),
         service.channel("ratelimit"),
@@ -162,7 +169,7 @@ async def build(service: Service, settings: Settings) -> None:
         neighbours,
         streams.publisher,
         clock,
-        streams.scheduler,
+        scheduler,
         types,
         collapsing,
         turns,
@@ -171,14 +178,12 @@ async def build(service: Service, settings: Settings) -> None:
     fan_out = FanOut(router, topics, cancels, streams.publisher)
 
     table = PostgresScheduleTable(pool)
-    planner = Planner(neighbours, streams.scheduler, types)
+    planner = Planner(neighbours, scheduler, types)
     service.add_servicer(
         add_ScheduleServiceServicer_to_server,
         ScheduleServicer(Schedules(table, planner, limits, clock, types)),
     )
-    reconciler = Reconciler(
-        table, StreamWaiting(streams.js), planner, streams.scheduler, clock
-    )
+    reconciler = Reconciler(table, StreamWaiting(streams.js), planner, scheduler, clock)
     service.add_task("schedules", reconciler.run)
     patience = Breaker("postgres", POSTGRES_PATIENCE, POSTGRES_PAUSE, clock)
     firing = Firing(fan_out, table, planner, patience, clock)
@@ -187,7 +192,7 @@ async def build(service: Service, settings: Settings) -> None:
         cancels,
         collapsing,
         streams.publisher,
-        streams.scheduler,
+        scheduler,
         clock,
     )
     service.add_task("digests", Upkeep(digest_table, digests, clock).run)
@@ -202,13 +207,15 @@ async def build(service: Service, settings: Settings) -> None:
                 max_messages=settings.route_messages,
             )
         )
+    for flow in FLOWS:
         service.add_consumer(
             Consumer(
                 streams,
                 stream=stream_of(INTAKE),
-                durable=durable_name(INTAKE, lane),
-                handle=IntakeHandler(firing, streams.publisher),
+                durable=durable_name(INTAKE, flow),
+                handle=IntakeHandler(firing, streams.publisher, flow),
                 concurrency=settings.route_concurrency,
                 max_messages=settings.route_messages,
+                max_bytes=MOST_BATCH_BYTES,
             )
         )

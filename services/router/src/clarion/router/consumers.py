@@ -12,23 +12,32 @@ from clarion.router.fan_out import Routes
 from clarion.runtime import chunks
 from clarion.runtime.errors import TransientError
 from clarion.runtime.jetstream import Inbound, PoisonError, Publisher
+from clarion.runtime.pacing import in_flow
+from clarion.runtime.streams import LANES
 
 _log = logging.getLogger(__name__)
 
 
 class IntakeHandler:
-    """Handles the messages of an intake lane.
+    """Handles the messages of an intake lane or of its overflow.
 
     A message carries the notifications of many senders. One that cannot be routed is
     published again as a message of its own, where the consumer retries and dead-letters
     it, so that it does not take the others along.
     """
 
-    def __init__(self, router: Routes, publisher: Publisher) -> None:
+    def __init__(
+        self, router: Routes, publisher: Publisher, flow: str = LANES[0]
+    ) -> None:
         self._router = router
         self._publisher = publisher
+        self._flow = flow
 
     async def __call__(self, messages: Sequence[Inbound]) -> None:
+        with in_flow(self._flow):
+            await self._handle(messages)
+
+    async def _handle(self, messages: Sequence[Inbound]) -> None:
         items: list[IntakeItem] = []
         for message in messages:
             try:

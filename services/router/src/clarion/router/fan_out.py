@@ -19,7 +19,7 @@ from clarion.router.topics import Page, Topics
 from clarion.runtime import chunks
 from clarion.runtime.ids import derived
 from clarion.runtime.jetstream import Publisher, StreamFullError
-from clarion.runtime.streams import INTAKE, work_subject
+from clarion.runtime.streams import INTAKE, overflow_of, work_subject
 from clarion.runtime.tracing import span_from
 
 _log = logging.getLogger(__name__)
@@ -97,7 +97,9 @@ class FanOut:
             rest = await self._store_rest(rest, page)
 
     async def _store_page(self, broadcast: IntakeItem, page: Page) -> None:
-        subject = work_subject(INTAKE, broadcast.notification.priority)
+        # Never in front of what is sent to single people.
+        flow = overflow_of(broadcast.notification.priority)
+        subject = work_subject(INTAKE, flow)
         for run in chunks.split(
             list(encoded_notifications(broadcast, page.user_ids)),
             max_items=MOST_ITEMS,
@@ -130,7 +132,7 @@ class FanOut:
         place = (broadcast.notification_id, broadcast.broadcast.page_token)
         try:
             await self._publisher.publish(
-                work_subject(INTAKE, broadcast.notification.priority),
+                work_subject(INTAKE, overflow_of(broadcast.notification.priority)),
                 chunks.join([rest.SerializeToString()]),
                 message_id=chunks.identity("broadcast", place),
             )

@@ -34,7 +34,14 @@ from clarion.router.releasing import Release, release_of
 from clarion.runtime import chunks
 from clarion.runtime.clock import Clock
 from clarion.runtime.jetstream import Publisher, Scheduler
-from clarion.runtime.streams import DIGEST, events_subject, work_subject
+from clarion.runtime.pacing import Governor, current_flow
+from clarion.runtime.streams import (
+    DIGEST,
+    LANES,
+    events_subject,
+    overflow_of,
+    work_subject,
+)
 from clarion.runtime.tracing import (
     current_traceparent,
     is_sampled,
@@ -51,6 +58,10 @@ MOST_AT_ONCE = 512
 an accept that comes meanwhile waits for."""
 
 
+STEP = 32
+"""Notifications of a lane that makes way: about 3 ms with what follows."""
+
+
 class Router:
     """Routes batches of accepted notifications."""
 
@@ -63,7 +74,9 @@ class Router:
         types: Types | None = None,
         collapsing: Collapsing | None = None,
         turns: Turns | None = None,
+        governor: Governor | None = None,
     ) -> None:
+        self._governor = governor or Governor(STEP)
         self._neighbours = neighbours
         self._publisher = publisher
         self._collapsing = collapsing or Collapsing(InMemoryLatest())
@@ -88,8 +101,13 @@ class Router:
         )
 
     async def _route_tenant(self, tenant: str, items: Sequence[IntakeItem]) -> None:
-        for start in range(0, len(items), MOST_AT_ONCE):
-            run = items[start : start + MOST_AT_ONCE]
+        flow, tenants = current_flow(), (tenant,)
+        start = 0
+        while start < len(items):
+            most = min(len(items) - start, MOST_AT_ONCE)
+            most = await self._governor.admit(flow, tenants, most)
+            run = items[start : start + most]
+            start += most
             with ExitStack() as spans:
                 trace_parents = [_enter_span(spans, item) for item in run]
                 plans = await self._decide(tenant, run)
@@ -194,8 +212,10 @@ class Router:
         self, jobs: Sequence[EncodedJob], events: list[tuple[str, bytes]]
     ) -> None:
         by_subject: dict[str, list[tuple[str, bytes]]] = defaultdict(list)
+        overflows = current_flow() not in LANES
         for job in jobs:
-            subject = work_subject(job.channel, job.lane)
+            flow = overflow_of(job.lane) if overflows else job.lane
+            subject = work_subject(job.channel, flow)
             by_subject[subject].append((job.delivery_id, job.body))
         by_subject[events_subject("router")] = events
         await self._publish_chunks(by_subject)

@@ -29,8 +29,13 @@ class Settings:
     collapse_window: timedelta = timedelta(days=10)
     """How long a notification takes the place of older ones with its collapse key;
     longer than what is cancelled may still wait."""
+    tenant_share: int = 100
+    """How many notifications a second a tenant may send in each lane before the rest
+    goes by the lane's overflow; counted by every router for itself."""
+    tenant_burst: int = 300
+    """How many of them at once."""
     route_concurrency: int = 2
-    """How many batches of each lane are routed at a time."""
+    """How many batches of each lane, and of its overflow, are routed at a time."""
     route_messages: int = 64
     """How many messages one batch takes at most."""
     neighbour_deadline: timedelta = timedelta(seconds=5)

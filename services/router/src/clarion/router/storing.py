@@ -27,6 +27,7 @@ from clarion.router.idempotency import (
     Use,
 )
 from clarion.router.ordering import InMemoryTurns, Turns
+from clarion.router.overflowing import Overflow
 from clarion.runtime import chunks
 from clarion.runtime.errors import (
     ClarionError,
@@ -88,8 +89,10 @@ class Store:
         scheduler: Scheduler,
         keys: IdempotencyKeys,
         turns: Turns | None = None,
+        overflow: Overflow | None = None,
     ) -> None:
         self._lanes = lanes
+        self._overflow = overflow
         self._events = events
         self._scheduler = scheduler
         self._keys = keys
@@ -114,9 +117,13 @@ class Store:
         for entry in wanted:
             if not entry.is_scheduled:
                 by_lane[entry.lane].append(entry)
+        by_flow: Mapping[str, Sequence[Entry]] = by_lane
+        if self._overflow is not None and by_lane:
+            # All are of one request, and so of one tenant.
+            by_flow = self._overflow.split(entries[0].item.tenant_id, by_lane)
         await asyncio.gather(
             *(self._schedule(entry) for entry in wanted if entry.is_scheduled),
-            *(self._publish(lane, own) for lane, own in by_lane.items()),
+            *(self._publish(flow, own) for flow, own in by_flow.items()),
         )
         for copy, first in copies:
             copy.error = first.error
@@ -132,10 +139,10 @@ class Store:
             with suppress(UnavailableError):
                 await self._turns.leave(refused)
 
-    async def _publish(self, lane: str, entries: Sequence[Entry]) -> None:
+    async def _publish(self, flow: str, entries: Sequence[Entry]) -> None:
         items = [(entry.encoded, len(entry.encoded)) for entry in entries]
         try:
-            await self._lanes[lane].submit_all(items)
+            await self._lanes[flow].submit_all(items)
         except ClarionError as error:
             await self._failed(entries, error)
         else:

@@ -23,6 +23,7 @@ BENCHES = {
     "growth": "CPU at growing queues, recipients and tenants.",
     "memory": "Resident memory of every process, idle and loaded.",
     "backpressure": "Three times the capacity: refused, bounded, nothing lost.",
+    "lanes": "One tenant's backlog in the low lane: what it does to the others.",
 }
 
 

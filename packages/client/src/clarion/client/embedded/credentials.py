@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 DEMO_TENANT = "demo"
+OTHER_TENANT = "other"
 _ENTRIES: dict[str, dict[str, Any]] = {
     "demo": {"tenant": DEMO_TENANT, "scopes": ["*"]},
+    # A second tenant, so that one can be looked at beside another.
+    "other": {"tenant": OTHER_TENANT, "scopes": ["*"]},
     # A service of the mesh: each of its calls names the tenant it acts for.
     "mesh": {"tenant": "*", "scopes": ["internal", "*"]},
 }
@@ -21,6 +24,7 @@ class Credentials:
 
     def __init__(self, data: Path) -> None:
         self.demo_key_file = data / "demo.key"
+        self.other_key_file = data / "other.key"
         self.service_key_file = data / "service.key"
         self.api_keys_file = data / "api-keys.json"
 
@@ -29,13 +33,20 @@ class Credentials:
         """The key of the tenant ``demo``, good for every public call."""
         return self.demo_key_file.read_text().strip()
 
+    @property
+    def other_key(self) -> str:
+        """The key of the tenant ``other``, good for every public call."""
+        return self.other_key_file.read_text().strip()
+
     def make(self) -> None:
         """Makes what is missing; keys that were added to the JSON file stay."""
-        demo = _load_or_make(self.demo_key_file)
-        service = _load_or_make(self.service_key_file)
         keys = _read_keys(self.api_keys_file)
-        for identifier, key in (("demo", demo), ("mesh", service)):
-            digest = sha256(key.encode()).hexdigest()
+        for identifier, file in (
+            ("demo", self.demo_key_file),
+            ("other", self.other_key_file),
+            ("mesh", self.service_key_file),
+        ):
+            digest = sha256(_load_or_make(file).encode()).hexdigest()
             keys[identifier] = {"id": identifier, "sha256": digest} | _ENTRIES[
                 identifier
             ]

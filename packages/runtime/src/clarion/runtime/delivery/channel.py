@@ -15,7 +15,7 @@ from clarion.runtime.delivery.attempts import RetryPolicy
 from clarion.runtime.delivery.channel_servicer import ChannelServicer
 from clarion.runtime.delivery.claims import DONE_TTL, LEASE, Claims
 from clarion.runtime.delivery.follow_ups import FollowUps
-from clarion.runtime.delivery.lanes import DEFAULT_LANES, LaneLimits
+from clarion.runtime.delivery.lanes import DEFAULT_LANES, LaneLimits, limits_of
 from clarion.runtime.delivery.provider import Choose, OnFailed, Provider
 from clarion.runtime.delivery.recorder import Recorder
 from clarion.runtime.delivery.sink import SinkProvider
@@ -44,8 +44,9 @@ async def add_channel(
 ) -> None:
     """Makes the service deliver a channel: push, email, sms or in_app.
 
-    Adds the consumers of the three lanes, each with slots of its own (``lanes``), the
-    claims, the retries and dead letters (``policy``), the events and ChannelService.
+    Adds the consumers of the lanes and of what overflows them, each with slots of its
+    own (``lanes``), the claims, the retries and dead letters (``policy``), the events
+    and ChannelService.
     ``providers`` has the preferred one first; without ``choose`` that one sends all.
     ``on_failed`` is told about FAILED outcomes (see OnFailed). The providers are
     closed with the service and their ``check`` is part of its readiness. In a dry run
@@ -97,14 +98,14 @@ async def add_channel(
     for provider in providers:
         service.depends_on(f"provider-{provider.name}", provider.check)
         service.on_close(provider.close)
-    for lane in table.LANES:
-        limits = lanes.get(lane, DEFAULT_LANES[lane])
+    for flow in table.FLOWS:
+        limits = limits_of(lanes, flow)
         service.add_consumer(
             Consumer(
                 streams,
                 stream=table.WORK,
-                durable=table.durable_name(channel, lane),
-                handle=worker.handler(lane),
+                durable=table.durable_name(channel, flow),
+                handle=worker.handler(flow),
                 concurrency=limits.calls,
                 max_messages=limits.messages,
                 max_bytes=limits.message_bytes,

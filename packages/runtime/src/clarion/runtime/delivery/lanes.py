@@ -7,12 +7,12 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from clarion.runtime.streams import LANES
+from clarion.runtime.streams import LANES, lane_of, overflow_of
 
 
 @dataclass(frozen=True, slots=True)
 class LaneLimits:
-    """The share of one lane."""
+    """The share of one lane, or of what overflows it."""
 
     calls: int = 12
     """Handler calls at once. More than a few, as one slow delivery holds its call."""
@@ -21,10 +21,20 @@ class LaneLimits:
     message_bytes: int = 1024 * 1024
     """Their size together; a larger message is taken alone."""
     jobs: int = 4096
-    """Jobs in hand at once; a call waits for its turn. A larger call runs alone."""
+    """Jobs in hand at once; the rest of a call waits for room."""
 
 
-DEFAULT_LANES: Mapping[str, LaneLimits] = {lane: LaneLimits() for lane in LANES}
+DEFAULT_LANES: Mapping[str, LaneLimits] = {
+    "high": LaneLimits(),
+    "medium": LaneLimits(),
+    "low": LaneLimits(jobs=1024),
+} | {overflow_of(lane): LaneLimits(jobs=512) for lane in LANES}
+"""What is in hand is before a high one at the provider, so the others have less."""
+
+
+def limits_of(lanes: Mapping[str, LaneLimits], flow: str) -> LaneLimits:
+    """The limits of a flow: its own, else its lane's, else the usual."""
+    return lanes.get(flow) or lanes.get(lane_of(flow)) or LaneLimits()
 
 
 class JobSlots:

@@ -16,7 +16,12 @@ from clarion.runtime.clock import Clock
 from clarion.runtime.delivery.claims import LEASE, Ask, Claim, ClaimState
 from clarion.runtime.delivery.entry import Entry, Ticket
 from clarion.runtime.delivery.follow_ups import HEADER, FollowUps
-from clarion.runtime.delivery.lanes import DEFAULT_LANES, JobSlots, LaneLimits
+from clarion.runtime.delivery.lanes import (
+    DEFAULT_LANES,
+    JobSlots,
+    LaneLimits,
+    limits_of,
+)
 from clarion.runtime.delivery.outcome import Outcome
 from clarion.runtime.delivery.provider import Choose, Provider
 from clarion.runtime.delivery.provider_health import ProviderHealth
@@ -25,8 +30,16 @@ from clarion.runtime.delivery.spans import start_span
 from clarion.runtime.errors import TransientError
 from clarion.runtime.jetstream.errors import PoisonError
 from clarion.runtime.jetstream.inbound import Inbound
+from clarion.runtime.pacing import Governor
+from clarion.runtime.streams import FLOWS, lane_of
 
 _log = logging.getLogger(__name__)
+
+MOST_AT_ONCE = 256
+"""Jobs that are claimed together."""
+STEP = 32
+"""Jobs that a lane which makes way sends at a time: what a higher one may find before
+it in a claim, at the provider and in the loop of this process."""
 
 _OURS = (ClaimState.CLAIMED, ClaimState.TAKEN_OVER)
 
@@ -61,15 +74,17 @@ class DeliveryWorker:
         follow_ups: FollowUps | None = None,
         lanes: Mapping[str, LaneLimits] = DEFAULT_LANES,
         lease: timedelta = LEASE,
+        governor: Governor | None = None,
     ) -> None:
         self._channel = channel
+        self._governor = governor or Governor(STEP)
         self._first = providers[0]
         self._choose = choose if len(providers) > 1 else None
         self._claims = claims
         self._recorder = recorder
         self._clock = clock
         self._follow_ups = follow_ups
-        self._slots = {lane: JobSlots(limits.jobs) for lane, limits in lanes.items()}
+        self._slots = {flow: JobSlots(limits_of(lanes, flow).jobs) for flow in FLOWS}
         self._renew_every = lease.total_seconds() / 3
         # Distinguishes this process from all that ever wrote a lease.
         self._name = os.urandom(6).hex()
@@ -96,12 +111,7 @@ class DeliveryWorker:
         if told:
             await self._resume(told)
         if entries:
-            slots = self._slots[lane]
-            await slots.take(len(entries))
-            try:
-                await self._deliver(entries)
-            finally:
-                slots.give_back(len(entries))
+            await self._deliver_in_turn(lane, entries)
 
     async def keep_leases(self) -> None:
         """Renews the leases of calls that take long, until cancelled."""
@@ -131,13 +141,14 @@ class DeliveryWorker:
         # The same delivery of a message gives the same owners, so that a held call
         # finds its own leases; a redelivery does not, nor does a copy in one message.
         owner = f"{self._name}:{message.sequence}:{message.deliveries}"
+        priority = lane_of(lane)
         entries = []
         for place, job in enumerate(jobs):
             if not job.delivery_id or not job.tenant_id:
                 raise PoisonError("incomplete_job", "no delivery_id or no tenant_id")
             # The queue that it came by decides: retries go back there.
-            if job.priority != lane:
-                job.priority = lane
+            if job.priority != priority:
+                job.priority = priority
             if job.channel != self._channel:
                 job.channel = self._channel
             entries.append(Entry(job, f"{owner}:{place}", lane))
@@ -153,6 +164,40 @@ class DeliveryWorker:
                 for message in messages
             )
         )
+
+    async def _deliver_in_turn(self, flow: str, entries: Sequence[Entry]) -> None:
+        """In steps, as there is room for them and as they are admitted."""
+        tenants = {entry.job.tenant_id for entry in entries}
+        slots = self._slots[flow]
+        if len(entries) <= STEP:
+            # Nearly always while there is no backlog.
+            await self._governor.admit(flow, tenants, len(entries))
+            await slots.take(len(entries))
+            await self._deliver_taken(slots, entries)
+            return
+        steps: list[asyncio.Task[None]] = []
+        start = 0
+        try:
+            while start < len(entries):
+                most = min(len(entries) - start, MOST_AT_ONCE)
+                step = await self._governor.admit(flow, tenants, most)
+                # Before the task, so that what waits for room is not under way.
+                await slots.take(step)
+                own = self._deliver_taken(slots, entries[start : start + step])
+                name = f"{self._channel} step"
+                steps.append(asyncio.create_task(own, name=name))
+                start += step
+        finally:
+            outcomes = await asyncio.gather(*steps, return_exceptions=True)
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
+
+    async def _deliver_taken(self, slots: JobSlots, entries: Sequence[Entry]) -> None:
+        try:
+            await self._deliver(entries)
+        finally:
+            slots.give_back(len(entries))
 
     async def _deliver(self, entries: Sequence[Entry]) -> None:
         now = self._clock.now()

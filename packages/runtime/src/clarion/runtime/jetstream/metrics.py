@@ -7,7 +7,7 @@ from functools import cache
 
 from clarion.runtime.jetstream.errors import PoisonError
 from clarion.runtime.metrics import Attribute, Name, counter, histogram
-from clarion.runtime.streams import LANES
+from clarion.runtime.streams import FLOWS
 
 _age = histogram(Name.QUEUE_AGE)
 _held = counter(Name.QUEUE_HELD)
@@ -33,10 +33,11 @@ class MeasuringObserver:
 
 @cache
 def _labels(durable: str) -> dict[str, str]:
-    """Stage and lane; of a durable that has no lanes, its name as the stage."""
-    stage, _, lane = durable.rpartition("-")
-    if lane in LANES:
-        return {Attribute.STAGE: stage, Attribute.LANE: lane}
+    """Stage and flow; of a durable that has no lanes, its name as the stage."""
+    stage, _, flow = durable.partition("-")
+    flow = flow.replace("-", ".")
+    if flow in FLOWS:
+        return {Attribute.STAGE: stage, Attribute.LANE: flow}
     return {Attribute.STAGE: durable}
 
 

@@ -1,0 +1,206 @@
+"""``lanes``: what one tenant's backlog in the low lane does to everybody else."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import aiohttp
+import click
+
+from clarion.client.bench.backlog import Backlog
+from clarion.client.bench.probes import Probe
+from clarion.client.bench.processes import cpu_seconds, spent
+from clarion.client.bench.report import Report, table
+from clarion.client.client import Client
+from clarion.client.demo.arrivals import Arrivals
+from clarion.client.demo.result import percentiles
+from clarion.client.embedded import Stack
+
+PER_SECOND = 20.0
+_WARM_UP = 3.0
+_LONGEST = 40.0
+_DRAIN = 60.0
+OPTIONS = (
+    click.Option(
+        ["--count", "-n"],
+        type=click.IntRange(min=500, max=1_000_000),
+        default=200_000,
+        show_default=True,
+        help="Notifications of the backlog.",
+    ),
+    click.Option(
+        ["--seconds"],
+        type=click.FloatRange(min=1),
+        help="How long each of the two runs lasts; by default by the backlog.",
+    ),
+)
+
+
+@dataclass(slots=True)
+class LanesResult:
+    """What was measured; all times are accept to provider, in milliseconds."""
+
+    backlog: int
+    high_ms: dict[str, float]
+    other_tenant_ms: dict[str, float]
+    high_with_backlog_ms: dict[str, float]
+    other_tenant_with_backlog_ms: dict[str, float]
+    high_p99_ratio: float
+    other_tenant_p99_ratio: float
+    low_per_second: float
+    """What was sent of the backlog meanwhile."""
+    alone_per_second: float
+    """And what of the rest afterwards, without other traffic."""
+    accepted_per_second: float
+    """How fast the backlog was accepted."""
+    backlog_accepted: int = 0
+    backlog_left: int = 0
+    """Of the backlog, when the measurement ended; ratios mean something if not 0."""
+    lost: int = 0
+    """Not arrived in the minute after; of a large backlog some only wait."""
+    duplicated: int = 0
+    by_process: dict[str, float] = field(default_factory=dict)
+    """CPU seconds a second while the backlog was worked off."""
+
+    def as_json(self) -> dict[str, object]:
+        """The result as JSON values."""
+        return asdict(self)
+
+
+async def run(*, count: int, seconds: float | None) -> Report:
+    """What one tenant's backlog in the low lane does to everybody else.
+
+    20 sends a second in the high lane by the tenant of the backlog and 20 in the low
+    lane by another tenant; first alone, then with the backlog being worked off. The
+    first 3 seconds of each run are not counted. Lost and duplicated are over all.
+    """
+    result = await lanes(count, seconds)
+    return Report(result.as_json(), _lines(result))
+
+
+async def lanes(backlog: int, seconds: float | None = None) -> LanesResult:
+    """Measures in a stack of its own; ``seconds`` is the length of each of both runs.
+
+    By default longer with a larger backlog, up to 40 seconds.
+    """
+    if seconds is None:
+        seconds = min(_LONGEST, max(2.0, backlog / 5000))
+    with tempfile.TemporaryDirectory() as folder:
+        async with Stack(Path(folder) / "stack") as stack:
+            return await _measure(stack, backlog, seconds)
+
+
+async def _measure(stack: Stack, backlog: int, seconds: float) -> LanesResult:
+    target = stack.urls["grpc"]
+    async with (
+        Client(target, stack.demo_key) as demo,
+        Client(target, stack.credentials.other_key) as other,
+        aiohttp.ClientSession() as http,
+    ):
+        arrivals = Arrivals(stack.urls["sandbox"], http)
+        high = Probe("high", demo, "high", PER_SECOND)
+        low = Probe("other", other, "low", PER_SECOND)
+        probes = (high, low)
+        flood = Backlog(target, stack.demo_key, backlog)
+        await asyncio.gather(high.load(), low.load(), flood.load(demo))
+        await _run(probes, _WARM_UP)
+        for probe in probes:
+            probe.sent_ms.clear()
+        await _run(probes, seconds)
+        before = [dict(probe.sent_ms) for probe in probes]
+        for probe in probes:
+            probe.sent_ms.clear()
+
+        at_start = await _arrived(http, stack)
+        began = time.monotonic()
+        await flood.run()
+        filled = time.monotonic() - began
+        # As before the other run: what is measured is a mesh at work, not its start.
+        await _run(probes, _WARM_UP)
+        warm = sum(len(probe.sent_ms) for probe in probes)
+        for probe in probes:
+            probe.sent_ms.clear()
+        before_probes = await _arrived(http, stack) - at_start
+        cpu, started = cpu_seconds(stack), time.monotonic()
+        await _run(probes, seconds)
+        took = time.monotonic() - started
+        used = spent(cpu, cpu_seconds(stack))
+        sent = await _arrived(http, stack) - at_start
+        probed = sum(len(probe.sent_ms) for probe in probes)
+        left = max(flood.accepted + warm + probed - sent, 0)
+
+        everything = flood.accepted + warm + probed
+        drained = time.monotonic()
+        await _until(http, stack, at_start + everything)
+        drained = time.monotonic() - drained
+        await arrivals.follow()
+    of_high, of_low, with_high, with_low = (
+        percentiles(sent_ms, arrivals.arrived_ms)
+        for sent_ms in (*before, *(probe.sent_ms for probe in probes))
+    )
+    doubles = sum(arrivals.counts.values()) - len(arrivals.counts)
+    return LanesResult(
+        backlog=backlog,
+        high_ms=of_high,
+        other_tenant_ms=of_low,
+        high_with_backlog_ms=with_high,
+        other_tenant_with_backlog_ms=with_low,
+        high_p99_ratio=_ratio(with_high, of_high),
+        other_tenant_p99_ratio=_ratio(with_low, of_low),
+        low_per_second=round((sent - before_probes - probed) / took, 1),
+        alone_per_second=round(left / drained, 1),
+        accepted_per_second=round(flood.accepted / filled, 1),
+        backlog_accepted=flood.accepted,
+        backlog_left=left,
+        lost=at_start + everything - len(arrivals.counts),
+        duplicated=doubles,
+        by_process={n: round(s / took, 3) for n, s in used.items()},
+    )
+
+
+async def _run(probes: tuple[Probe, ...], seconds: float) -> None:
+    await asyncio.gather(*(probe.run(seconds) for probe in probes))
+    await asyncio.sleep(0.5)
+
+
+async def _arrived(http: aiohttp.ClientSession, stack: Stack) -> int:
+    async with http.get(f"{stack.urls['sandbox']}/summary") as response:
+        summary = await response.json()
+    return int(summary["accepted"]["total"])
+
+
+async def _until(http: aiohttp.ClientSession, stack: Stack, wanted: int) -> None:
+    """Waits until so many have arrived, or nothing comes any more, or long enough."""
+    end = time.monotonic() + _DRAIN
+    while time.monotonic() < end:
+        if await _arrived(http, stack) >= wanted:
+            return
+        await asyncio.sleep(0.5)
+
+
+def _lines(result: LanesResult) -> list[str]:
+    columns = {
+        "high": result.high_ms,
+        "with backlog": result.high_with_backlog_ms,
+        "other tenant": result.other_tenant_ms,
+        "with it": result.other_tenant_with_backlog_ms,
+    }
+    return [
+        *table("ms", columns),
+        f"p99 ratios: high {result.high_p99_ratio}, "
+        f"other tenant {result.other_tenant_p99_ratio}",
+        f"the backlog meanwhile: {result.low_per_second:,.0f} a second, "
+        f"alone {result.alone_per_second:,.0f}; left {result.backlog_left:,}",
+        f"lost {result.lost}, duplicated {result.duplicated}",
+    ]
+
+
+def _ratio(with_backlog: Mapping[str, float], alone: Mapping[str, float]) -> float:
+    if not (with_backlog and alone):
+        return 0.0
+    return round(with_backlog["p99"] / alone["p99"], 2)

@@ -1,0 +1,69 @@
+"""Which flows had traffic lately, and whether another one should make way. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+
+from clarion.runtime.streams import FLOWS, LANES, lane_of
+
+LATELY = 1.0
+"""Seconds."""
+
+_RANK = {flow: LANES.index(lane_of(flow)) for flow in FLOWS}
+_IS_OVERFLOW = {flow: flow not in LANES for flow in FLOWS}
+
+
+class Activity:
+    """The traffic of the last second or two, by flow and tenant."""
+
+    def __init__(self) -> None:
+        self._last = dict.fromkeys(FLOWS, float("-inf"))
+        # The two tenants that were last seen within their share, in any lane: enough
+        # to tell whether there was another one.
+        self._latest = self._other = ("", float("-inf"))
+        self._since = float("-inf")
+        self._items = dict.fromkeys(FLOWS, 0)
+        self._rates = dict.fromkeys(FLOWS, 0.0)
+
+    def saw(self, flow: str, tenants: Iterable[str], now: float) -> None:
+        """Something of these tenants waits or is dealt with."""
+        self._last[flow] = now
+        if _IS_OVERFLOW[flow]:
+            return
+        for tenant in tenants:
+            if tenant != self._latest[0]:
+                self._other = self._latest
+            self._latest = (tenant, now)
+
+    def count(self, flow: str, items: int, now: float) -> None:
+        """So many items are dealt with."""
+        took = now - self._since
+        if took >= LATELY:
+            self._rates = {of: seen / took for of, seen in self._items.items()}
+            self._items = dict.fromkeys(FLOWS, 0)
+            self._since = now
+        self._items[flow] += items
+
+    def presses(self, flow: str, tenants: Container[str], now: float) -> bool:
+        """Whether there is traffic that goes before this flow of these tenants.
+
+        That is: of a higher lane; and for an overflow, what another tenant sends
+        within its share, in whichever lane.
+        """
+        since = now - LATELY
+        if any(self._last[higher] >= since for higher in self._higher(flow)):
+            return True
+        return _IS_OVERFLOW[flow] and any(
+            at >= since and tenant not in tenants
+            for tenant, at in (self._latest, self._other)
+        )
+
+    def rate_before(self, flow: str) -> float:
+        """Items a second of the higher lanes."""
+        rank = _RANK[flow]
+        return sum(rate for of, rate in self._rates.items() if _RANK[of] < rank)
+
+    def _higher(self, flow: str) -> Iterable[str]:
+        rank = _RANK[flow]
+        overflows = FLOWS[len(LANES) :][:rank] if _IS_OVERFLOW[flow] else ()
+        return (*LANES[:rank], *overflows)

@@ -1,0 +1,99 @@
+"""Gives lower flows a share of the process's time while higher ones have traffic.
+
+Nothing in a process can be interrupted, and a machine that is busy to the last core
+lets everybody wait. So a flow that has to make way goes on in small steps, with pauses
+in between, so that it takes a certain share of this process's time: no more while it
+makes way, and no less. Alone it has all of the time and large steps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from clarion.runtime.clock import Clock, SystemClock
+from clarion.runtime.pacing.activity import Activity
+from clarion.runtime.pacing.budgets import SHARES, Budgets
+from clarion.runtime.pacing.cost import Cost
+from clarion.runtime.pacing.strain import Strain
+from clarion.runtime.streams import LANES
+
+_BUSY_STEP = 0.04
+"""Seconds: a step may have as many items as the higher lanes do in that time."""
+
+_flow: ContextVar[str] = ContextVar("flow", default=LANES[0])
+
+
+def current_flow() -> str:
+    """The flow that what runs here came by; the highest where nobody said."""
+    return _flow.get()
+
+
+@contextmanager
+def in_flow(flow: str) -> Iterator[None]:
+    """Says by which flow it came."""
+    before = _flow.set(flow)
+    try:
+        yield
+    finally:
+        _flow.reset(before)
+
+
+class Governor:
+    """One for a process; everything that costs time asks it before each step."""
+
+    def __init__(
+        self,
+        step: int,
+        *,
+        shares: Mapping[str, float] = SHARES,
+        clock: Clock | None = None,
+        cpu: Callable[[], float] = time.process_time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """``step`` is how many items a flow that makes way gets at a time."""
+        self._step = step
+        self._now = (clock or SystemClock()).monotonic
+        self._cpu = cpu
+        self._sleep = sleep
+        self._activity = Activity()
+        self._cost = Cost()
+        self._budgets = Budgets(shares)
+        self._strain = Strain()
+        self._turns = {flow: asyncio.Lock() for flow in shares}
+
+    async def admit(self, flow: str, tenants: Collection[str], items: int) -> int:
+        """How many of the items may be dealt with now; waits while others go first.
+
+        At least 1. Ask again for the rest.
+        """
+        now = self._now()
+        activity = self._activity
+        activity.saw(flow, tenants, now)
+        if activity.presses(flow, tenants, now):
+            busy = activity.rate_before(flow) * _BUSY_STEP
+            items = min(items, max(self._step, int(busy)))
+            async with self._turns[flow]:
+                now = await self._pause(flow, items)
+            activity.saw(flow, tenants, now)
+        activity.count(flow, items, now)
+        self._cost.count(items, now, self._cpu())
+        return items
+
+    async def _pause(self, flow: str, items: int) -> float:
+        """Waits for the flow's next step and takes it; the time then."""
+        before = now = self._now()
+        wait = self._budgets.wait(flow, before)
+        if wait:
+            await self._sleep(wait)
+            now = self._now()
+            self._strain.late(now - before - wait)
+        per_second = self._strain.factor * self._budgets.share(flow) / self._cost.item
+        # Where there is much of the higher ones, they wait for each other: this one
+        # may do as much as they do together.
+        per_second += self._activity.rate_before(flow)
+        self._budgets.spend(flow, items / per_second, now)
+        return now

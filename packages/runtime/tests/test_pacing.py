@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clarion.runtime.pacing import Governor, TenantShares, current_flow, in_flow
+from clarion.runtime.pacing.activity import Activity
+from clarion.runtime.pacing.budgets import SHARES
+from clarion.runtime.pacing.cost import Cost
+from clarion.runtime.pacing.strain import LATE, LEAST, Strain
+from clarion.runtime.streams import FLOWS, LANES
+from clarion.runtime.testing import FakeClock
+
+LOW, LOW_OVER = "low", "low.overflow"
+
+# (what was seen, by whom), (who asks, for whom), whether it makes way
+PRESSED = [
+    (("high", "a"), ("medium", "a"), True),
+    (("high", "a"), ("low", "b"), True),
+    (("medium", "a"), ("high", "a"), False),
+    (("low", "a"), ("medium", "b"), False),
+    (("low", "a"), ("low", "b"), False),
+    (("low", "a"), (LOW_OVER, "b"), True),
+    (("low", "a"), (LOW_OVER, "a"), False),
+    (("low", "b"), ("high.overflow", "a"), True),
+    (("low", "a"), ("high.overflow", "a"), False),
+    (("high", "a"), (LOW_OVER, "a"), True),
+    (("high.overflow", "a"), (LOW_OVER, "a"), True),
+    (("high.overflow", "a"), ("low", "b"), False),
+    ((LOW_OVER, "a"), ("medium.overflow", "b"), False),
+]
+
+
+@pytest.mark.parametrize(("seen", "asks", "pressed"), PRESSED)
+def test_who_makes_way_for_whom(seen, asks, pressed):
+    activity = Activity()
+    activity.saw(seen[0], [seen[1]], 10.0)
+    assert activity.presses(asks[0], {asks[1]}, 10.5) is pressed
+    assert not activity.presses(asks[0], {asks[1]}, 11.6)
+
+
+def test_own_traffic_does_not_hide_that_of_another_tenant():
+    activity = Activity()
+    activity.saw(LOW, ["b"], 10.0)
+    activity.saw(LOW, ["a"], 10.1)
+    activity.saw(LOW, ["a"], 10.2)
+    assert activity.presses(LOW_OVER, {"a"}, 10.3)
+
+
+def test_rate_of_the_higher_lanes_counts_their_overflows():
+    activity = Activity()
+    for flow, items in (("high", 100), ("high.overflow", 300), ("low", 50)):
+        activity.count(flow, items, 0.0)
+    activity.count("high", 1, 1.0)
+    assert activity.rate_before("high") == 0
+    assert activity.rate_before(LOW) == pytest.approx(400)
+
+
+def test_cost_believes_less_at_once_and_more_slowly():
+    cost = Cost()
+    cost.count(1000, 0.0, 0.0)
+    cost.count(1000, 0.3, 0.1)
+    assert cost.item == pytest.approx(100e-6)
+    cost.count(1, 0.6, 1.1)
+    assert 100e-6 < cost.item < 200e-6
+
+
+def test_cost_of_few_items_says_nothing():
+    cost = Cost()
+    before = cost.item
+    for second in range(5):
+        cost.count(20, float(second), second * 0.4)
+    assert cost.item == before
+
+
+@given(st.lists(st.floats(0, 1), max_size=300))
+def test_strain_never_takes_everything_and_heals(late):
+    strain = Strain()
+    for seconds in late:
+        strain.late(seconds)
+        assert LEAST <= strain.factor <= 1
+    for _ in range(100):
+        strain.late(LATE / 2)
+    assert strain.factor == 1
+
+
+SENDS = st.lists(st.tuples(st.floats(0, 2), st.integers(1, 600)), max_size=60)
+
+
+@given(SENDS)
+def test_a_tenant_gets_its_share_and_never_more(sends):
+    shares = TenantShares(per_second=100, burst=300)
+    now, within, asked = 0.0, 0, 0
+    for wait, items in sends:
+        now += wait
+        asked += items
+        taken = shares.take(("a", LOW), items, now)
+        assert 0 <= taken <= items
+        within += taken
+    assert within <= 300 + 100 * now + 1e-6
+    # What is below the rate in every second is never taken out.
+    assert within >= min(asked, 300)
+
+
+@given(SENDS)
+def test_a_flood_of_one_tenant_takes_nothing_of_another(sends):
+    shares = TenantShares(per_second=100, burst=300)
+    now = 0.0
+    for wait, items in sends:
+        now += wait + 0.01
+        shares.take(("flood", LOW), items * 1000, now)
+        assert shares.take(("other", LOW), 1, now) == 1
+
+
+class Process:
+    """A process with a governor whose time passes only by sleeping and working."""
+
+    def __init__(self, per_item: float = 100e-6) -> None:
+        self.clock = FakeClock()
+        self.cpu = 0.0
+        self.done: Counter[str] = Counter()
+        self._per_item = per_item
+        self.governor = Governor(
+            32, clock=self.clock, cpu=lambda: self.cpu, sleep=self._sleep
+        )
+
+    async def _sleep(self, seconds: float) -> None:
+        self.clock.advance(timedelta(seconds=seconds))
+
+    async def step(self, flow: str, tenant: str, waiting: int) -> int:
+        admitted = await self.governor.admit(flow, {tenant}, waiting)
+        used = admitted * self._per_item
+        self.cpu += used
+        self.clock.advance(timedelta(seconds=used))
+        self.done[flow] += admitted
+        return admitted
+
+
+async def test_alone_a_flow_has_all_of_the_time_in_large_steps():
+    process = Process()
+    start = process.clock.monotonic()
+    for _ in range(20):
+        assert await process.step(LOW_OVER, "a", 512) == 512
+    assert process.clock.monotonic() - start == pytest.approx(20 * 512 * 100e-6)
+
+
+@pytest.mark.parametrize("flow", [flow for flow in FLOWS if flow != LANES[0]])
+async def test_while_others_go_first_a_flow_gets_its_share_in_small_steps(flow):
+    process = Process()
+    start = process.clock.monotonic()
+    while process.clock.monotonic() - start < 30:
+        await process.step("high", "b", 1)
+        assert await process.step(flow, "a", 512) <= 32
+    took = process.clock.monotonic() - start
+    share = process.done[flow] * 100e-6 / took
+    assert SHARES[flow] * 0.6 < share < SHARES[flow] * 1.5
+
+
+async def test_much_of_a_higher_lane_does_not_starve_a_lower_one():
+    process = Process()
+    start = process.clock.monotonic()
+    while process.clock.monotonic() - start < 10:
+        await process.step("high", "a", 256)
+        await process.step(LOW, "a", 512)
+        process.clock.advance(timedelta(seconds=0.01))
+    assert process.done[LOW] > process.done["high"] / 3
+
+
+async def test_a_cancelled_wait_leaves_the_turn_to_the_next():
+    clock = FakeClock()
+    gate = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        await gate.wait()
+        clock.advance(timedelta(seconds=seconds))
+
+    governor = Governor(32, clock=clock, cpu=lambda: 0.0, sleep=sleep)
+    await governor.admit("high", {"b"}, 1)
+    await governor.admit(LOW, {"a"}, 512)
+    first = asyncio.create_task(governor.admit(LOW, {"a"}, 512))
+    second = asyncio.create_task(governor.admit(LOW, {"a"}, 512))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    first.cancel()
+    gate.set()
+    assert await second == 32
+
+
+def test_the_flow_is_known_to_what_runs_in_it():
+    assert current_flow() == "high"
+    with in_flow(LOW_OVER):
+        assert current_flow() == LOW_OVER
+    assert current_flow() == "high"

@@ -1,0 +1,87 @@
+"""What goes beyond a tenant's share of a lane goes by the lane's overflow.
+
+So the lane itself is never long, and who stays within their share never waits behind
+those who do not. Each router counts for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TypeVar
+
+from clarion.runtime.clock import Clock
+from clarion.runtime.jetstream import Scheduler
+from clarion.runtime.pacing import TenantShares
+from clarion.runtime.streams import INTAKE, LANES, due_subject, overflow_of
+
+T = TypeVar("T")
+
+_LANES_BY_TARGET = {due_subject(INTAKE, lane): lane for lane in LANES}
+
+
+class Overflow:
+    """Takes out of each lane what goes beyond the sender's share of it."""
+
+    def __init__(self, shares: TenantShares, clock: Clock) -> None:
+        self._shares = shares
+        self._clock = clock
+
+    def split(
+        self, tenant: str, by_lane: Mapping[str, Sequence[T]]
+    ) -> dict[str, Sequence[T]]:
+        """One tenant's items by flow; those that come first stay in the lane."""
+        now = self._clock.monotonic()
+        by_flow: dict[str, Sequence[T]] = {}
+        for lane, items in by_lane.items():
+            within = self._shares.take((tenant, lane), len(items), now)
+            if within:
+                by_flow[lane] = items[:within]
+            if within < len(items):
+                by_flow[overflow_of(lane)] = items[within:]
+        return by_flow
+
+
+class OverflowScheduler:
+    """A Scheduler: of what a tenant plans for one second the rest will overflow.
+
+    What fires is not accepted any more, so it is shared out when it is planned.
+    """
+
+    def __init__(self, scheduler: Scheduler, most: int, clock: Clock) -> None:
+        """``most`` is how many of a tenant stay in a lane in the same second."""
+        self._scheduler = scheduler
+        self._shares = TenantShares(0, most)
+        self._clock = clock
+
+    async def schedule(
+        self,
+        subject: str,
+        *,
+        target: str,
+        due: datetime,
+        body: bytes,
+        message_id: str,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """See the Scheduler port."""
+        lane = _LANES_BY_TARGET.get(target)
+        if lane is not None:
+            # later.<kind>.<tenant>.<id>
+            tenant = subject.split(".")[2]
+            second = int(due.timestamp())
+            key = (tenant, f"{lane} {second}")
+            if not self._shares.take(key, 1, self._clock.monotonic()):
+                target = due_subject(INTAKE, overflow_of(lane))
+        await self._scheduler.schedule(
+            subject,
+            target=target,
+            due=due,
+            body=body,
+            message_id=message_id,
+            headers=headers,
+        )
+
+    async def cancel(self, subject: str) -> int:
+        """See the Scheduler port."""
+        return await self._scheduler.cancel(subject)
