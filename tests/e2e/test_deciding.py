@@ -21,7 +21,7 @@ async def test_repeated_key_is_one_notification_and_one_message(mesh):
     first = await mesh.send(person, "push", idempotency_key=key)
     again = await mesh.send(person, "push", idempotency_key=key)
     at_once = await asyncio.gather(
-        *(mesh.send(person, "push", idempotency_key=key) for _ in range(5))
+        *(mesh.send(person, "push", idempotency_key=key) for _ in range(50))
     )
     assert {first, again, *at_once} == {first}
     await mesh.arrived(first)
@@ -49,6 +49,7 @@ async def test_key_used_with_another_body_is_a_conflict(mesh):
         },
     )
     assert (answer.status, answer.info["reason"]) == (409, "IDEMPOTENCY_KEY_REUSED")
+    assert answer.fields == ["idempotency_key"]
     assert answer.info["metadata"]["notification_id"] == sent
 
 
@@ -244,3 +245,28 @@ async def test_unknown_notification_is_not_found(mesh):
     with pytest.raises(ApiError) as caught:
         await mesh.client.get(DISCARDED)
     assert caught.value.code is grpc.StatusCode.NOT_FOUND
+
+
+async def test_defaults_and_explanations_speak_rest(mesh):
+    person = await mesh.person()
+    answer = await mesh.rest("GET", "/api/v1/preferences/defaults")
+    assert answer.status == 200
+    path = f"/api/v1/users/{person.user_id}/preferences"
+    answer = await mesh.rest("PUT", path, {"sms_enabled": False})
+    assert answer.body["inherited"] == [
+        "push_enabled",
+        "email_enabled",
+        "in_app_enabled",
+    ]
+    sent = await mesh.send(person, "push", "sms")
+    await mesh.arrived(sent)
+    await mesh.has_status(sent, "sent")
+    answer = await mesh.rest("GET", f"/api/v1/notifications/{sent}:explain")
+    assert answer.status == 200, answer.text
+    push, sms = answer.body["channels"]
+    assert (push["channel"], push["status"]) == ("push", "sent")
+    assert push["deliveries"][0]["delivery"]["attempts"][0]["outcome"] == "sent"
+    assert (sms["status"], sms["reason"]) == ("skipped", "channel_disabled")
+    assert sms["summary"].endswith("(sms_enabled is off)")
+    told = await mesh.client.explain(sent)
+    assert told.summary == answer.body["summary"]

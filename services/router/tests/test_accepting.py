@@ -67,6 +67,20 @@ async def test_a_key_with_another_body_is_refused_and_says_what_it_was_used_for(
         "idempotency_key": "k",
         "notification_id": accepted.notification_id,
     }
+    assert [one.field for one in refused.value.violations] == ["idempotency_key"]
+    assert len(front_door.stored()) == 1
+
+
+async def test_days_later_a_repetition_is_answered_and_not_stored_again(
+    front_door: Any, notify: Any, clock: FakeClock
+) -> None:
+    first = await front_door.accept(notify(idempotency_key="k"))
+    # The done marks that fold it downstream are over after a day.
+    for days in (1, 7, 21):
+        clock.advance(timedelta(days=days))
+        assert await front_door.accept(notify(idempotency_key="k")) == first
+        (again,) = await front_door.accept_all([notify(idempotency_key="k")])
+        assert again == first
     assert len(front_door.stored()) == 1
 
 

@@ -193,7 +193,7 @@ async def test_what_is_explained_is_what_a_send_then_does(
     case.arrange(profile, neighbours, clock.now())
     notification = notify(channels=["email"], idempotency_key="k", **case.asked)
     explanation = Explanation(neighbours, LIMITS, clock, types)
-    explained = await explanation.explain(notification, CALLER)
+    explained = (await explanation.explain(notification, CALLER)).decision
     assert not neighbours.permits
     assert not {"acquire", "release"} & set(neighbours.calls)
     item = IntakeItem(
@@ -221,6 +221,18 @@ async def test_what_is_explained_is_what_a_send_then_does(
         assert explained.rules[-1].outcome == expected
 
 
+async def test_a_dry_run_shows_what_would_be_said_where_it_would_be_sent(
+    neighbours: InMemoryNeighbours, notify: Any, person: Any, clock: FakeClock
+) -> None:
+    neighbours.people["ada"] = person(sms_enabled=False)
+    explanation = Explanation(neighbours, LIMITS, clock, Registered({}))
+    asked = notify(channels=["email", "sms", "in_app"], title="Hello")
+    _, contents = await explanation.explain(asked, CALLER)
+    assert [content.channel for content in contents] == ["email", "in_app"]
+    assert all("Hello" in content.title for content in contents)
+    assert contents[0].template_id
+
+
 async def test_rules_say_what_they_saw_but_no_address(
     neighbours: InMemoryNeighbours, notify: Any, person: Any, clock: FakeClock
 ) -> None:
@@ -229,7 +241,7 @@ async def test_rules_say_what_they_saw_but_no_address(
     )
     profile.suppressions.add(channel="push", address="token-1", reason="unregistered")
     explanation = Explanation(neighbours, LIMITS, clock, Registered({}))
-    decision = await explanation.explain(
+    decision, _ = await explanation.explain(
         notify(channels=["push", "in_app"], category="social"), CALLER
     )
     assert [(r.rule, r.channel, r.outcome, r.detail) for r in decision.rules[:10]] == [

@@ -18,6 +18,7 @@ from clarion.router.idempotency import (
     Use,
     digest_of,
 )
+from clarion.router.settings import Settings
 from clarion.router.valkey_keys import RESERVED_FOR, ValkeyIdempotencyKeys
 from clarion.runtime.breaker import Breaker
 from clarion.runtime.clock import SystemClock
@@ -26,7 +27,7 @@ from clarion.runtime.keys import idempotency_key
 from clarion.runtime.testing import wait_until
 from clarion.runtime.valkey import open_client
 
-WINDOW = timedelta(hours=24)
+WINDOW = Settings().idempotency_window
 # Of the contract, which is not about time: this machine may be busy.
 PATIENCE = timedelta(seconds=5)
 
@@ -131,6 +132,26 @@ async def test_a_reservation_is_short_and_a_stored_body_lasts_for_the_window(
     assert 0 < await redis.pttl(key) <= RESERVED_FOR.total_seconds() * 1000
     await keys.confirm([body])
     assert await redis.pttl(key) > 0.99 * WINDOW.total_seconds() * 1000
+    assert timedelta(days=30) <= WINDOW
+    # A repetition neither ends it sooner nor makes it last.
+    await redis.pexpire(key, timedelta(days=28))
+    assert await keys.reserve([body]) == [Use.STORED]
+    assert await redis.pttl(key) > 27 * 86_400_000
+
+
+async def test_a_key_costs_little_memory(redis: Any) -> None:
+    keys = ValkeyIdempotencyKeys(redis, WINDOW, breaker())
+    await redis.flushall()
+    before = (await redis.info("memory"))["used_memory"]
+    count = 5000
+    for _ in range(count // 500):
+        bodies = [
+            KeyedBody("demo", str(uuid.uuid4()), uuid.uuid4().hex) for _ in range(500)
+        ]
+        await keys.reserve(bodies)
+        await keys.confirm(bodies)
+    after = (await redis.info("memory"))["used_memory"]
+    assert (after - before) / count < 300
 
 
 async def test_a_restarted_valkey_is_used_again(own_valkey: Any) -> None:

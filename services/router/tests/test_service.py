@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from time import perf_counter
 from typing import Any
 
+import grpc
 import pytest
 
 from clarion.api.event.v1.notification_event_pb2 import (
@@ -22,6 +23,7 @@ from clarion.api.router.v1.notification_service_pb2 import (
 )
 from clarion.runtime.ids import notification_id_for_key
 from clarion.runtime.testing import wait_until
+from clarion.runtime.testing.grpc_harness import refusal_of
 
 
 async def send(running: Any, notification: Any) -> Any:
@@ -88,6 +90,36 @@ async def test_a_repeated_send_is_one_notification(router: Any, notify: Any) -> 
     await router.until(is_through, 1, 5)
     ids = {job.delivery_id for job in await router.jobs("work.sms.>")}
     assert len(ids) == 2
+
+
+async def test_of_fifty_twins_all_get_one_notification_and_other_bodies_a_conflict(
+    router: Any, notify: Any
+) -> None:
+    twin = notify(channels=["sms"], idempotency_key="twins")
+    other = notify(channels=["sms"], idempotency_key="twins", title="Other")
+    first = await send(router, twin)
+    twins = [send(router, twin) for _ in range(50)]
+    others = [refusal_of(send(router, other)) for _ in range(50)]
+    answers = await asyncio.gather(*twins)
+    assert {answer.notification_id for answer in answers} == {first.notification_id}
+    for refusal in await asyncio.gather(*others):
+        assert refusal.code is grpc.StatusCode.ALREADY_EXISTS
+        assert refusal.reason == "IDEMPOTENCY_KEY_REUSED"
+        assert list(refusal.fields) == ["idempotency_key"]
+    fresh = notify(channels=["sms"], idempotency_key="at once")
+    at_once = await asyncio.gather(*(send(router, fresh) for _ in range(50)))
+    assert len({answer.notification_id for answer in at_once}) == 1
+    last = await send(router, notify(channels=["sms"]))
+
+    async def is_through() -> Any:
+        jobs = await router.jobs("work.sms.>")
+        return [job for job in jobs if job.notification_id == last.notification_id]
+
+    await router.until(is_through, 1, 10)
+    jobs = await router.jobs("work.sms.>")
+    assert len({job.delivery_id for job in jobs}) == 3
+    # The one that was stored before its twins came was not stored again.
+    assert [j.notification_id for j in jobs].count(first.notification_id) == 1
 
 
 async def test_what_is_scheduled_is_decided_when_it_is_due(

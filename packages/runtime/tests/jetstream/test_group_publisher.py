@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
@@ -62,6 +63,40 @@ async def test_items_submitted_together_share_one_publish():
     await asyncio.gather(*(group.submit(item, 1) for item in (b"a", b"b", b"c")))
 
     assert bodies(publisher) == [b"a,b,c"]
+
+
+async def test_items_that_come_one_by_one_share_a_publish_within_the_spacing():
+    publisher = InMemoryPublisher()
+    group = group_of(publisher, spacing=timedelta(seconds=0.2))
+    await group.submit(b"a", 1)
+    rest = []
+    for item in (b"b", b"c", b"d"):
+        rest.append(asyncio.create_task(group.submit(item, 1)))
+        await asyncio.sleep(0)
+    await asyncio.gather(*rest)
+
+    assert bodies(publisher) == [b"a", b"b,c,d"]
+
+
+async def test_a_full_chunk_does_not_wait_for_the_spacing():
+    publisher = InMemoryPublisher()
+    group = group_of(publisher, spacing=timedelta(hours=1), max_items=2)
+    await group.submit(b"a", 1)
+    await group.submit_all([(b"b", 1), (b"c", 1)])
+
+    assert bodies(publisher) == [b"a", b"b,c"]
+
+
+async def test_closing_does_not_wait_for_the_spacing():
+    publisher = InMemoryPublisher()
+    group = group_of(publisher, spacing=timedelta(hours=1))
+    await group.submit(b"a", 1)
+    last = asyncio.create_task(group.submit(b"b", 1))
+    await asyncio.sleep(0)
+    await group.close()
+    await last
+
+    assert bodies(publisher) == [b"a", b"b"]
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from clarion.api.recipients.v1.recipient_service_pb2 import BatchPutRecipientsRe
 from clarion.api.recipients.v1.recipient_service_pb2_grpc import RecipientServiceStub
 from clarion.api.recipients.v1.topic_service_pb2 import SubscribeRequest
 from clarion.api.recipients.v1.topic_service_pb2_grpc import TopicServiceStub
+from clarion.api.router.v1 import notification_service_pb2 as router_pb2
 from clarion.api.router.v1.notification_pb2 import Notification
 from clarion.api.router.v1.notification_service_pb2 import (
     BatchSendNotificationsRequest,
@@ -41,6 +42,7 @@ from clarion.api.router.v1.notification_service_pb2 import (
 from clarion.api.router.v1.notification_service_pb2_grpc import NotificationServiceStub
 from clarion.api.templating.v1.template_service_pb2 import PutTemplateRequest, Template
 from clarion.api.templating.v1.template_service_pb2_grpc import TemplateServiceStub
+from clarion.api.tracking.v1 import tracking_service_pb2 as tracking_pb2
 from clarion.api.tracking.v1.tracking_service_pb2 import (
     GetNotificationRequest,
     NotificationRecord,
@@ -49,6 +51,9 @@ from clarion.api.tracking.v1.tracking_service_pb2_grpc import TrackingServiceStu
 from clarion.client.errors import ApiError
 
 T = TypeVar("T")
+
+DryRun = router_pb2.ExplainNotificationResponse
+Explanation = tracking_pb2.ExplainNotificationResponse
 
 BATCH = 500
 """How many notifications or persons go in one call; the mesh takes 1,000."""
@@ -223,6 +228,29 @@ class Client:
             )
         )
         return response.notification
+
+    async def explain(self, notification_id: str) -> Explanation:
+        """Why a notification was or was not sent, channel by channel."""
+        request = tracking_pb2.ExplainNotificationRequest(
+            notification_id=notification_id
+        )
+        return await self._patiently(
+            lambda: self._tracking.ExplainNotification(
+                request, metadata=self._metadata, timeout=self._deadline
+            )
+        )
+
+    async def dry_run(self, notification: Notification) -> DryRun:
+        """What would happen to a notification now, and what it would say.
+
+        Nothing is sent or counted.
+        """
+        request = router_pb2.ExplainNotificationRequest(notification=notification)
+        return await self._patiently(
+            lambda: self._notifications.ExplainNotification(
+                request, metadata=self._metadata, timeout=self._deadline
+            )
+        )
 
     async def put_recipients(self, recipients: Sequence[Recipient]) -> None:
         """Creates or replaces persons, in batches."""

@@ -62,6 +62,8 @@ class ClarionError(Exception):
     """
 
     reason: str | None = None
+    violations: tuple[FieldViolation, ...] = ()
+    """The fields of the request that are at fault, where it is some."""
 
     def __init__(
         self,
@@ -172,6 +174,22 @@ class ConflictError(ClarionError):
 
 class IdempotencyKeyReusedError(ConflictError):
     """The idempotency key was used before with another body."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        field: str = "idempotency_key",
+        reason: str | None = None,
+        metadata: Mapping[str, str] = _NOTHING,
+    ) -> None:
+        """``field`` of the request is the key."""
+        super().__init__(message, reason=reason, metadata=metadata)
+        self.violations = (
+            FieldViolation(
+                field, "was used before with another body", "idempotency_key.reused"
+            ),
+        )
 
 
 class PreconditionError(ClarionError):

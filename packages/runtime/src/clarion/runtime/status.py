@@ -66,7 +66,7 @@ def message_of(error: BaseException) -> Status:
             metadata=dict(known.metadata),
         )
     ]
-    if isinstance(known, InvalidArgumentError) and known.violations:
+    if known.violations:
         details.append(_bad_request(known.violations))
     if isinstance(known, TransientError) and known.retry_after is not None:
         details.append(RetryInfo(retry_delay=_duration(known.retry_after)))

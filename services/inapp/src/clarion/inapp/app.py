@@ -14,9 +14,8 @@ from clarion.inapp.settings import Settings
 from clarion.inapp.watching import Watches
 from clarion.runtime.clock import SystemClock
 from clarion.runtime.delivery import add_channel
-from clarion.runtime.jetstream import GroupPublisher
+from clarion.runtime.jetstream import event_publisher
 from clarion.runtime.service import Service
-from clarion.runtime.streams import events_subject
 
 
 async def build(service: Service, settings: Settings) -> None:
@@ -26,9 +25,7 @@ async def build(service: Service, settings: Settings) -> None:
     inbox = Inbox(await service.postgres())
     live = LiveChanges(streams)
     await live.start()
-    events: GroupPublisher[bytes] = GroupPublisher(
-        streams.publisher, events_subject("inapp"), b"".join
-    )
+    events = event_publisher(streams.publisher, "inapp")
     service.on_close(events.close)
     watches = Watches(
         inbox,

@@ -6,14 +6,18 @@ limiter is looked at and not asked for a permit, and nothing is published.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from clarion.api.event.v1.work_pb2 import IntakeItem
 from clarion.api.router.v1.decision_pb2 import DecisionTrace
 from clarion.api.router.v1.notification_pb2 import Notification
+from clarion.api.router.v1.notification_service_pb2 import RenderedContent
 from clarion.router.admission import AdmissionLimits, objections
-from clarion.router.deciding import decide
-from clarion.router.deliveries import render_items_for, write_down
+from clarion.router.deciding import Plan, decide
+from clarion.router.deliveries import Rendered, render_items_for, write_down
 from clarion.router.notification_types import Types
 from clarion.router.permits import apply_permit, permit_for
 from clarion.router.ports import Neighbours
@@ -21,6 +25,16 @@ from clarion.runtime.caller import Caller
 from clarion.runtime.clock import Clock
 from clarion.runtime.errors import InvalidArgumentError
 from clarion.runtime.ids import notification_id_for_key, uuid7
+
+_SHOWN = ("title", "body", "html", "template_id", "template_version", "locale")
+
+
+class Explained(NamedTuple):
+    """What would happen."""
+
+    decision: DecisionTrace
+    contents: Sequence[RenderedContent]
+    """What would be said, on each channel that is planned."""
 
 
 class Explanation:
@@ -38,9 +52,7 @@ class Explanation:
         self._clock = clock
         self._types = types
 
-    async def explain(
-        self, notification: Notification, caller: Caller
-    ) -> DecisionTrace:
+    async def explain(self, notification: Notification, caller: Caller) -> Explained:
         """The decision as it would be made now, with every rule that was looked at.
 
         A time that it is scheduled for is not waited for. Raises InvalidArgumentError
@@ -80,4 +92,17 @@ class Explanation:
             for channel in decision.channels:
                 for delivery in channel.deliveries:
                     delivery.ClearField("delivery_id")  # its notification never is
-        return decision
+        return Explained(decision, _contents(plan, rendered))
+
+
+def _contents(plan: Plan, rendered: Rendered) -> list[RenderedContent]:
+    found = []
+    for channel in plan.planned:
+        content = rendered[plan.item.notification_id, channel.channel].content
+        found.append(
+            RenderedContent(
+                channel=channel.channel,
+                **{field: getattr(content, field) for field in _SHOWN},
+            )
+        )
+    return found

@@ -107,10 +107,12 @@ class NotificationServicer(NotificationServiceServicer):
             ExplainNotificationRequest, ExplainNotificationResponse
         ],
     ) -> ExplainNotificationResponse:
-        decision = await self._explanation.explain(
+        explained = await self._explanation.explain(
             request.notification, current_caller()
         )
-        return ExplainNotificationResponse(decision=decision)
+        return ExplainNotificationResponse(
+            decision=explained.decision, contents=explained.contents
+        )
 
     async def CancelNotification(
         self,

@@ -18,8 +18,8 @@ class Settings:
     """The largest notification, encoded."""
     max_schedule: timedelta = timedelta(days=5 * 366)
     """How far ahead a notification may be scheduled."""
-    idempotency_window: timedelta = timedelta(hours=24)
-    """How long an idempotency key is remembered."""
+    idempotency_window: timedelta = timedelta(days=30)
+    """How long an idempotency key is remembered, in Valkey."""
     idempotency_patience: timedelta = timedelta(milliseconds=100)
     """How long accepting waits for Valkey before it goes on without."""
     cancel_window: timedelta = timedelta(days=9)

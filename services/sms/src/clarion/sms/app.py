@@ -8,9 +8,8 @@ from clarion.api.channel.v1.webhook_service_pb2_grpc import (
 from clarion.api.recipients.v1.consent_service_pb2_grpc import ConsentServiceStub
 from clarion.runtime.clock import SystemClock
 from clarion.runtime.delivery import add_channel
-from clarion.runtime.jetstream import GroupPublisher
+from clarion.runtime.jetstream import event_publisher
 from clarion.runtime.service import Service
-from clarion.runtime.streams import events_subject
 from clarion.sms.providers.twilio import TwilioProvider
 from clarion.sms.receiving import Receiving
 from clarion.sms.servicer import WebhookServicer
@@ -30,10 +29,7 @@ async def build(service: Service, settings: Settings) -> None:
         on_failed=suppressions.on_failed,
     )
     streams = await service.connect_streams()
-    # An item is an encoded EventChunk; such chunks are joined by concatenation.
-    events: GroupPublisher[bytes] = GroupPublisher(
-        streams.publisher, events_subject(CHANNEL), b"".join
-    )
+    events = event_publisher(streams.publisher, CHANNEL)
     service.on_close(events.close)
     service.add_servicer(
         add_WebhookServiceServicer_to_server,

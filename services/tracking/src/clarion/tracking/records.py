@@ -45,9 +45,9 @@ def summary(
         deliveries=delivery_records(deliveries, attempts),
     )
     if row.mask & state.Fact.ACCEPTED:
-        record.accepted_time.CopyFrom(_timestamp(row.accepted_time))
+        record.accepted_time.CopyFrom(timestamp(row.accepted_time))
     if row.due_time is not None and status in _WAITING:
-        record.due_time.CopyFrom(_timestamp(row.due_time))
+        record.due_time.CopyFrom(timestamp(row.due_time))
     return record
 
 
@@ -80,7 +80,7 @@ def delivery_record(
         status=state.NAMES[row.status],
         reason=row.reason,
         attempts=[_attempt(attempt) for attempt in attempts],
-        status_time=_timestamp(row.status_time),
+        status_time=timestamp(row.status_time),
     )
 
 
@@ -107,14 +107,19 @@ def add_events(
             record.request.CopyFrom(postponed.notification)
 
 
-def _entry(event: EventRow) -> tracking_pb2.TimelineEntry:
+def event_name(kind: int) -> str:
+    """The word of a kind of event, such as "decided"."""
     try:
-        name = event_pb2.EventKind.Name(event.kind)  # type: ignore[arg-type]
+        name = event_pb2.EventKind.Name(kind)  # type: ignore[arg-type]
     except ValueError:  # of a newer release
-        name = f"{_KIND_PREFIX}KIND_{event.kind}"
+        name = f"{_KIND_PREFIX}KIND_{kind}"
+    return name.removeprefix(_KIND_PREFIX).lower()
+
+
+def _entry(event: EventRow) -> tracking_pb2.TimelineEntry:
     entry = tracking_pb2.TimelineEntry(
-        event=name.removeprefix(_KIND_PREFIX).lower(),
-        time=_timestamp(event.occurred_time),
+        event=event_name(event.kind),
+        time=timestamp(event.occurred_time),
         channel=event.channel,
         delivery_id=uuid_text(event.delivery_id),
         reason=event.reason,
@@ -133,7 +138,7 @@ def _attempt(row: AttemptRow) -> tracking_pb2.AttemptRecord:
         reason=row.reason,
         provider_message_id=row.provider_message_id,
         provider_code=row.provider_code,
-        attempt_time=_timestamp(row.attempt_time),
+        attempt_time=timestamp(row.attempt_time),
     )
     if row.provider_latency is not None:
         latency = Duration()
@@ -142,7 +147,8 @@ def _attempt(row: AttemptRow) -> tracking_pb2.AttemptRecord:
     return record
 
 
-def _timestamp(time: datetime) -> Timestamp:
+def timestamp(time: datetime) -> Timestamp:
+    """An instant in a message."""
     made = Timestamp()
     made.FromDatetime(time)
     return made

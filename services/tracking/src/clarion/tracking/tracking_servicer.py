@@ -17,8 +17,16 @@ from clarion.runtime.errors import InvalidArgumentError, NotFoundError
 from clarion.tracking import page_token, records, state
 from clarion.tracking.arrivals import Arrivals
 from clarion.tracking.event_values import EPOCH, micros_of, uuid_bytes
+from clarion.tracking.explaining import explanation
 from clarion.tracking.page_token import Position
-from clarion.tracking.repository import Filters, NotificationRow, Repository
+from clarion.tracking.repository import (
+    AttemptRow,
+    DeliveryRow,
+    EventRow,
+    Filters,
+    NotificationRow,
+    Repository,
+)
 
 _DEFAULT_PAGE = 50
 _MOST_WAITING = 100
@@ -42,16 +50,15 @@ class TrackingServicer(pb2_grpc.TrackingServiceServicer):
     async def GetNotification(
         self, request: pb2.GetNotificationRequest, context: Any
     ) -> pb2.GetNotificationResponse:
-        tenant = current_caller().tenant
-        id = uuid_bytes(request.notification_id, "notification_id")
-        row = await self._found(tenant, id)
-        if row is None:
-            raise NotFoundError.of("notification", request.notification_id)
-        deliveries = await self._repository.deliveries([id])
-        attempts = await self._repository.attempts([id])
+        row, deliveries, attempts, events = await self._all(request.notification_id)
         record = records.summary(row, deliveries, attempts)
-        records.add_events(record, await self._repository.timeline(row))
+        records.add_events(record, events)
         return pb2.GetNotificationResponse(notification=record)
+
+    async def ExplainNotification(
+        self, request: pb2.ExplainNotificationRequest, context: Any
+    ) -> pb2.ExplainNotificationResponse:
+        return explanation(*await self._all(request.notification_id))
 
     async def ListNotifications(
         self, request: pb2.ListNotificationsRequest, context: Any
@@ -98,6 +105,24 @@ class TrackingServicer(pb2_grpc.TrackingServiceServicer):
             oldest_waiting=[
                 records.delivery_record(row) for row in found.oldest_waiting
             ],
+        )
+
+    async def _all(
+        self, notification_id: str
+    ) -> tuple[NotificationRow, list[DeliveryRow], list[AttemptRow], list[EventRow]]:
+        """All that is stored of one notification of the caller's tenant.
+
+        Raises NotFoundError.
+        """
+        id = uuid_bytes(notification_id, "notification_id")
+        row = await self._found(current_caller().tenant, id)
+        if row is None:
+            raise NotFoundError.of("notification", notification_id)
+        return (
+            row,
+            await self._repository.deliveries([id]),
+            await self._repository.attempts([id]),
+            await self._repository.timeline(row),
         )
 
     async def _found(self, tenant: str, id: bytes) -> NotificationRow | None:

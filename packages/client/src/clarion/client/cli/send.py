@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from clarion.client.cli.connection import connection_options, run_with_client
 from clarion.client.cli.options import data_option
+from clarion.client.cli.values import named_values
 
 if TYPE_CHECKING:
     from clarion.client.client import Client
-
-
-def _value(text: str) -> Any:
-    # 20 is a number and true a truth; whatever is no JSON is the text itself.
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 @click.command(name="send")
@@ -73,7 +65,6 @@ def command(
     """
     from clarion.client.building import notification
 
-    pairs = dict(pair.partition("=")[::2] for pair in values)
     try:
         one = notification(
             user_id,
@@ -82,7 +73,7 @@ def command(
             message=message,
             channels=channels,
             priority=priority,
-            data={name: _value(text) for name, text in pairs.items()} or None,
+            data=named_values(values) or None,
             scheduled_at=datetime.fromisoformat(at) if at else None,
             template_id=template,
             idempotency_key=key,

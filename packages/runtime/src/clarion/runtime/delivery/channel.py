@@ -21,7 +21,7 @@ from clarion.runtime.delivery.recorder import Recorder
 from clarion.runtime.delivery.sink import SinkProvider
 from clarion.runtime.delivery.worker import DeliveryWorker
 from clarion.runtime.jetstream.consumer import Consumer
-from clarion.runtime.jetstream.group_publisher import GroupPublisher
+from clarion.runtime.jetstream.event_publisher import event_publisher
 
 if TYPE_CHECKING:
     from clarion.runtime.service import Service
@@ -66,10 +66,7 @@ async def add_channel(
     policy = policy or RetryPolicy()
     streams = await service.connect_streams()
     claims = Claims(await service.redis(), lease=lease, done_ttl=done_ttl)
-    # An item is an encoded EventChunk; such chunks are joined by concatenation.
-    event_sink: GroupPublisher[bytes] = GroupPublisher(
-        streams.publisher, table.events_subject(channel), b"".join
-    )
+    event_sink = event_publisher(streams.publisher, channel)
     follow_ups = on_failed and FollowUps(
         channel, on_failed, streams.scheduler, streams.dead_letters, clock
     )

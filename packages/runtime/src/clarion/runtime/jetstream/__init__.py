@@ -22,6 +22,7 @@ from clarion.runtime.jetstream.errors import (
     StreamApiError,
     StreamFullError,
 )
+from clarion.runtime.jetstream.event_publisher import event_publisher
 from clarion.runtime.jetstream.group_publisher import GroupPublisher
 from clarion.runtime.jetstream.in_memory import (
     InMemoryPublisher,
@@ -70,4 +71,5 @@ __all__ = [
     "Streams",
     "Waiting",
     "declare_streams",
+    "event_publisher",
 ]

@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
 from typing import Generic, TypeVar
 
 from clarion.runtime.errors import UnavailableError
@@ -43,6 +44,10 @@ class GroupPublisher(Generic[T]):
     An item alone is published at once. Under load each publish takes everything that
     came meanwhile. ``encode`` makes one message body of a chunk; ``max_items`` and
     ``max_bytes`` (sum of the sizes given) bound a chunk, a larger item goes alone.
+
+    ``spacing`` is the time from one publish to the next that is not full: where items
+    come one by one and nobody waits for them, it makes few messages of many. The first
+    one after a pause still goes at once.
     """
 
     def __init__(
@@ -54,6 +59,7 @@ class GroupPublisher(Generic[T]):
         max_items: int = 512,
         max_bytes: int = 700_000,
         in_flight: int = 4,
+        spacing: timedelta = timedelta(0),
     ) -> None:
         self._publisher = publisher
         self._subject = subject
@@ -67,6 +73,8 @@ class GroupPublisher(Generic[T]):
         self._starting = False
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
+        self._spacing = spacing.total_seconds()
+        self._not_before = 0.0
         # Chunks have no identity of their own (items have); a random origin and a
         # counter are unique and cost less than an id each.
         self._origin = uuid.uuid4().hex
@@ -96,6 +104,8 @@ class GroupPublisher(Generic[T]):
     async def close(self) -> None:
         """Refuses new items and returns when the old ones are settled."""
         self._closed = True
+        self._spacing = self._not_before = 0.0
+        self._start()
         while self._waiting or self._in_flight or self._starting:
             if self._in_flight:
                 await asyncio.wait(self._in_flight)
@@ -112,19 +122,22 @@ class GroupPublisher(Generic[T]):
 
     def _start(self, *, impatient: bool = False) -> None:
         self._starting = False
+        loop = asyncio.get_running_loop()
         while self._waiting and len(self._in_flight) < self._max_in_flight:
             full = (
                 len(self._waiting) >= self._max_items
                 or self._waiting_bytes >= self._max_bytes
             )
-            if self._in_flight and not full and not impatient:
+            wait = self._not_before - loop.time()
+            if self._in_flight:
+                wait = max(wait, _PATIENCE)
+            if wait > 0 and not full and not impatient:
                 if self._timer is None:
-                    self._timer = asyncio.get_running_loop().call_later(
-                        _PATIENCE, self._ran_out_of_patience
-                    )
+                    self._timer = loop.call_later(wait, self._ran_out_of_patience)
                 return
             impatient = False
             self._chunks += 1
+            self._not_before = loop.time() + self._spacing
             task = asyncio.create_task(
                 self._publish(self._take(), f"{self._origin}-{self._chunks}"),
                 name="group publish",

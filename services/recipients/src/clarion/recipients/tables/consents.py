@@ -45,6 +45,7 @@ async def add(
     if not same or (_has_time(consent) and stored.given_time != consent.given_time):
         raise IdempotencyKeyReusedError(
             "consent.request_id was used for an entry that says something else",
+            field="consent.request_id",
             metadata={"idempotency_key": consent.request_id},
         )
     return stored

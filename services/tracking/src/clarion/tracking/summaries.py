@@ -1,0 +1,106 @@
+"""What became of a notification, in one sentence for people. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from clarion.api.router.v1.decision_pb2 import RuleOutcome
+from clarion.api.tracking.v1.tracking_service_pb2 import (
+    ChannelExplanation,
+    ExplainNotificationResponse,
+)
+
+_PASS = "pass"
+_PLANNED = "planned"
+
+_STATUSES: Mapping[str, str] = {
+    "planned": "handed over to the channel, not sent yet",
+    "retrying": "the provider is tried again",
+    "unknown": "the provider did not answer: it may have been sent",
+    "sent": "the provider took it",
+    "delivered": "it reached the person",
+    "opened": "the person opened it",
+    "clicked": "the person followed a link in it",
+    "read": "the person read it",
+    "failed": "the provider refused it",
+    "dead_lettered": "given up, and kept among the dead letters",
+    "cancelled": "cancelled before it was sent",
+    "superseded": "a later notification took its place",
+    "expired": "its time was over before it could be sent",
+    "suppressed": "nothing may be sent to the address",
+    "deferred": "waits, and is decided anew then",
+    "digested": "became part of a digest",
+    "skipped": "not sent",
+    "rate_limited": "not sent: a limit is full",
+}
+_REASONS: Mapping[str, str] = {
+    "expired": "its time was over when it was decided",
+    "unknown_recipient": "the person is not known",
+    "channel_disabled": "the channel is switched off",
+    "category_disabled": "the type or its category is switched off",
+    "category_channel_disabled": "the type or its category is switched off here",
+    "consent_withdrawn": "the person took back the consent to it",
+    "quiet_hours": "the person has quiet hours",
+    "no_address": "the person has no address or device here",
+    "bounce": "the address bounced before",
+    "complaint": "the person complained before",
+    "stop": "the person answered STOP",
+    "unsubscribe": "the person unsubscribed",
+    "unregistered": "the device is not registered any more",
+    "manual": "the address was suppressed by hand",
+    "digest": "it is sent together with others of its type",
+    "daily_limit": "the limit for a day is full",
+    "weekly_limit": "the limit for a week is full",
+    "template_not_found": "there is no such template",
+    "template_invalid": "the template cannot be rendered with its values",
+    "render_failed": "it could not be rendered",
+    "attempts_exhausted": "every attempt failed",
+}
+
+
+def of_channel(channel: ChannelExplanation) -> str:
+    """Why something was or was not sent on one channel."""
+    text = _STATUSES.get(channel.status, channel.status or "not decided yet")
+    attempts = max((len(d.delivery.attempts) for d in channel.deliveries), default=0)
+    if attempts > 1:
+        text += f", after {attempts} attempts"
+    if channel.reason:
+        text += f": {_REASONS.get(channel.reason, channel.reason)}"
+    stopped = _stopped_by(channel)
+    if stopped is not None and stopped.detail:
+        text += f" ({stopped.detail})"
+    return text
+
+
+def of_notification(answer: ExplainNotificationResponse) -> str:
+    """The status with what happened on each channel."""
+    if answer.channels:
+        told = []
+        for channel in answer.channels:
+            why = f" ({channel.reason})" if channel.reason else ""
+            told.append(f"{channel.channel} {channel.status}{why}")
+        return f"{answer.status}: {', '.join(told)}"
+    if answer.status == "scheduled":
+        return f"scheduled: not decided before {_due(answer)}"
+    if answer.status == "processing":
+        return "processing: accepted and not decided yet"
+    return f"{answer.status}: before anything was decided"
+
+
+def _due(answer: ExplainNotificationResponse) -> str:
+    if not answer.HasField("due_time"):
+        return "it is due"
+    return answer.due_time.ToJsonString()
+
+
+def _stopped_by(channel: ChannelExplanation) -> RuleOutcome | None:
+    """The rule that objected in the last decision, where that is still the state."""
+    if not channel.verdicts:
+        return None
+    last = channel.verdicts[-1]
+    if last.decision.outcome != channel.status or channel.status == _PLANNED:
+        return None
+    objected = [rule for rule in last.rules if rule.outcome != _PASS]
+    # A limit that stopped other channels is no reason for this one.
+    own = [rule for rule in objected if rule.channel] or objected
+    return own[-1] if own else None
