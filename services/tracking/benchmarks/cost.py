@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import cProfile
+import gc
 import json
 import pstats
 import sys
@@ -75,6 +76,8 @@ async def measured(
     await handler([inbound(body) for body in made(0, WARM_UP * CHUNK)])
     await handler([inbound(chunks[0])])
     batches = list(batched(chunks[1:]))
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)  # as in a service
     before, wal = postgres_seconds(server), wal_bytes(server.url)
     started, wall = time.process_time(), time.monotonic()
     profile = cProfile.Profile()

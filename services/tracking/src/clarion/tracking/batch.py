@@ -7,7 +7,7 @@ written once a batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Collection, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
@@ -62,7 +62,7 @@ class Batch:
 
     def __init__(self, now: datetime, history: timedelta) -> None:
         self._now, self._history = now, history
-        self._sources: list[event_pb2.NotificationEvent] = []
+        self._sources: list[Collection[event_pb2.NotificationEvent]] = []
         self.events: list[EventRow] = []
         self.stories: dict[bytes, Story] = {}
         self.counts: list[Count] = []
@@ -76,8 +76,9 @@ class Batch:
     def __len__(self) -> int:
         return len(self.events)
 
-    def add_all(self, events: Iterable[event_pb2.NotificationEvent]) -> None:
+    def add_all(self, events: Collection[event_pb2.NotificationEvent]) -> None:
         """Adds events; one that is malformed is put aside and stops no other."""
+        self._sources.append(events)
         for event in events:
             try:
                 self._add(event)
@@ -86,12 +87,12 @@ class Batch:
                 digest = blake2b(body, digest_size=16).digest()
                 self.rejected.append(Rejected(digest, str(malformed), body))
 
-    def without(self, positions: Set[int]) -> Batch:
-        """A batch of the other events alone: those at the positions say nothing."""
+    def without(self, event_ids: Set[bytes]) -> Batch:
+        """A batch of the other events alone: those with the ids say nothing."""
         rest = Batch(self._now, self._history)
-        for position, event in enumerate(self._sources):
-            if position not in positions:
-                rest._add(event)
+        rest._seen |= event_ids
+        for events in self._sources:
+            rest.add_all(events)
         return rest
 
     def _add(self, event: event_pb2.NotificationEvent) -> None:
@@ -138,7 +139,6 @@ class Batch:
                 claim = state.claim(step, reason, at, number)
                 story.claim((delivery_id, channel), claim)
         self._seen.add(event_id)
-        self._sources.append(event)
         story.event_ids += event_id
         told = (kind, story.tenant_id, channel, type_, reason, detail)
         self.events.append((id, event_id, at, delivery_id, *told))

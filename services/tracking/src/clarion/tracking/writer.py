@@ -90,8 +90,8 @@ async def _store(cursor: Cursor, batch: Batch, types: Types) -> int:
     # All that is stored is a function of the stored events: a repetition that says
     # something else (a decision made again after a crash) must not be half believed.
     repeated = {
-        position
-        for position, (id, event_id, *_) in enumerate(batch.events if known else ())
+        event_id
+        for id, event_id, *_ in (batch.events if known else ())
         if id in known and known[id].has(event_id)
     }
     fresh = batch.without(repeated) if repeated else batch
