@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import grpc
 import pytest
 
+from clarion.api.recipients.v1.recipient_pb2 import Preferences
 from clarion.client import ApiError
 
 DISCARDED = "018f0000-0000-7000-8000-000000000000"
@@ -251,8 +252,14 @@ async def test_defaults_and_explanations_speak_rest(mesh):
     person = await mesh.person()
     answer = await mesh.rest("GET", "/api/v1/preferences/defaults")
     assert answer.status == 200
+    answer = await mesh.rest("PUT", "/api/v1/preferences/defaults", answer.body)
+    assert answer.status == 200, answer.text
+    assert await mesh.client.default_preferences() == (
+        await mesh.client.put_default_preferences(Preferences())
+    )
     path = f"/api/v1/users/{person.user_id}/preferences"
     answer = await mesh.rest("PUT", path, {"sms_enabled": False})
+    assert (await mesh.client.preferences(person.user_id)).sms_enabled is False
     assert answer.body["inherited"] == [
         "push_enabled",
         "email_enabled",

@@ -19,7 +19,12 @@ from clarion.api.inapp.v1.inbox_service_pb2 import (
     WatchInboxResponse,
 )
 from clarion.api.inapp.v1.inbox_service_pb2_grpc import InboxServiceStub
-from clarion.api.recipients.v1.preference_service_pb2 import UpdatePreferencesRequest
+from clarion.api.recipients.v1.preference_service_pb2 import (
+    GetDefaultPreferencesRequest,
+    GetPreferencesRequest,
+    PutDefaultPreferencesRequest,
+    UpdatePreferencesRequest,
+)
 from clarion.api.recipients.v1.preference_service_pb2_grpc import PreferenceServiceStub
 from clarion.api.recipients.v1.recipient_pb2 import Preferences, Recipient
 from clarion.api.recipients.v1.recipient_service_pb2 import BatchPutRecipientsRequest
@@ -234,11 +239,7 @@ class Client:
         request = tracking_pb2.ExplainNotificationRequest(
             notification_id=notification_id
         )
-        return await self._patiently(
-            lambda: self._tracking.ExplainNotification(
-                request, metadata=self._metadata, timeout=self._deadline
-            )
-        )
+        return await self._call(self._tracking.ExplainNotification, request)
 
     async def dry_run(self, notification: Notification) -> DryRun:
         """What would happen to a notification now, and what it would say.
@@ -246,11 +247,7 @@ class Client:
         Nothing is sent or counted.
         """
         request = router_pb2.ExplainNotificationRequest(notification=notification)
-        return await self._patiently(
-            lambda: self._notifications.ExplainNotification(
-                request, metadata=self._metadata, timeout=self._deadline
-            )
-        )
+        return await self._call(self._notifications.ExplainNotification, request)
 
     async def put_recipients(self, recipients: Sequence[Recipient]) -> None:
         """Creates or replaces persons, in batches."""
@@ -273,6 +270,21 @@ class Client:
                 request, metadata=self._metadata, timeout=self._deadline
             )
         )
+
+    async def preferences(self, user_id: str) -> Preferences:
+        """What is in effect for a person, and which of it is inherited."""
+        request = GetPreferencesRequest(user_id=user_id)
+        return await self._call(self._preferences.GetPreferences, request)
+
+    async def default_preferences(self) -> Preferences:
+        """What holds for everybody who does not say it."""
+        request = GetDefaultPreferencesRequest()
+        return await self._call(self._preferences.GetDefaultPreferences, request)
+
+    async def put_default_preferences(self, preferences: Preferences) -> Preferences:
+        """Replaces what holds for everybody who does not say it."""
+        request = PutDefaultPreferencesRequest(preferences=preferences)
+        return await self._call(self._preferences.PutDefaultPreferences, request)
 
     async def put_template(self, template: Template) -> None:
         """Stores and publishes a template."""
@@ -323,6 +335,11 @@ class Client:
                     raise failure from error
             await asyncio.sleep(wait * random.random())
             wait = min(wait * 2, _LONGEST_WAIT)
+
+    async def _call(self, method: Callable[..., Awaitable[T]], request: object) -> T:
+        return await self._patiently(
+            lambda: method(request, metadata=self._metadata, timeout=self._deadline)
+        )
 
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
         """Repeats a call that is safe to repeat while the mesh asks to come back."""

@@ -40,22 +40,32 @@ class RouterTypes:
         self._clock = clock
         self._known: dict[str, Sequence[CriticalType] | None] = {}
         self._asked: dict[str, float] = {}
+        self._asking: dict[str, asyncio.Task[None]] = {}
 
     async def of(self, tenant: str) -> Sequence[CriticalType] | None:
         now = self._clock.monotonic()
         asked = self._asked.get(tenant)
         if asked is None or now - asked >= FRESH.total_seconds():
-            try:
-                async with asyncio.timeout(_PATIENCE_SECONDS):
-                    found = await self._ask(tenant)
-            except (ClarionError, TimeoutError) as error:
-                logger.warning(
-                    "critical types not read", extra={"error": type(error).__name__}
-                )
-                self._keep(tenant, self._known.get(tenant))
-            else:
-                self._keep(tenant, found)
+            # Who comes meanwhile waits for the same answer.
+            asking = self._asking.get(tenant)
+            if asking is None:
+                asking = asyncio.create_task(self._refresh(tenant))
+                self._asking[tenant] = asking
+                asking.add_done_callback(lambda _: self._asking.pop(tenant, None))
+            await asyncio.shield(asking)
         return self._known.get(tenant)
+
+    async def _refresh(self, tenant: str) -> None:
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                found = await self._ask(tenant)
+        except (ClarionError, TimeoutError) as error:
+            logger.warning(
+                "critical types not read", extra={"error": type(error).__name__}
+            )
+            self._keep(tenant, self._known.get(tenant))
+        else:
+            self._keep(tenant, found)
 
     def _keep(self, tenant: str, types: Sequence[CriticalType] | None) -> None:
         if tenant not in self._known and len(self._known) >= _MOST_TENANTS:
