@@ -22,6 +22,7 @@ from clarion.runtime.delivery.claims import Claims
 from clarion.runtime.delivery.follow_ups import FollowUps
 from clarion.runtime.delivery.in_memory import ScriptedProvider
 from clarion.runtime.delivery.recorder import Recorder
+from clarion.runtime.delivery.unsent import Unsent
 from clarion.runtime.delivery.worker import DeliveryWorker
 from clarion.runtime.jetstream import Consumer, GroupPublisher, Streams
 from clarion.runtime.jetstream.ports import NullObserver
@@ -96,6 +97,7 @@ class Mesh:
             policy=policy,
             clock=clock,
             follow_ups=follow_ups,
+            unsent=Unsent(self.redis, streams.publisher, streams.scheduler, clock),
         )
         worker = DeliveryWorker(
             "push",

@@ -50,6 +50,11 @@ def turn_key(tenant: str, notification_id: str) -> str:
     return f"turn:{{{tenant}}}:{notification_id}"
 
 
+def unsent_deliveries_key(tenant: str, notification_id: str) -> str:
+    """The deliveries of a notification that ended without being sent."""
+    return f"unsent:{{{tenant}}}:{notification_id}"
+
+
 def idempotency_key(tenant: str, notification_id: str) -> str:
     """The digest of the body that an idempotency key was used with."""
     return f"idempotency:{{{tenant}}}:{notification_id}"

@@ -17,6 +17,7 @@ from clarion.api.templating.v1.template_service_pb2 import RenderItem, RenderRes
 from clarion.router.deciding import FAILED, PLANNED, ChannelPlan, Plan
 from clarion.router.digests.fitting import fit
 from clarion.router.permit_rules import is_unchecked, limits_of
+from clarion.router.permits import planned_together
 from clarion.router.rules import rules_of
 from clarion.runtime.ids import delivery_id, event_id
 
@@ -116,8 +117,9 @@ def write_down(
     trace.release = item.release
     trace.decided_time.CopyFrom(now)
     jobs: list[EncodedJob] = []
-    for channel in plan.channels:
-        content = _content_of(plan, channel, rendered)
+    contents = [_content_of(plan, channel, rendered) for channel in plan.channels]
+    deliveries = planned_together(plan)
+    for channel, content in zip(plan.channels, contents, strict=True):
         decision = trace.channels.add(
             channel=channel.channel, outcome=channel.outcome, reason=channel.reason
         )
@@ -128,6 +130,7 @@ def write_down(
         decision.template_id = content.template_id
         decision.template_version = content.template_version
         job = _job_for(plan, channel.channel, content, trace_parent)
+        job.deliveries = deliveries
         for target in channel.targets:
             job.delivery_id = delivery_id(
                 item.notification_id, channel.channel, target.address

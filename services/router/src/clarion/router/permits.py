@@ -10,8 +10,10 @@ from clarion.api.ratelimit.v1.rate_limit_service_pb2 import (
     ChannelRefusal,
 )
 from clarion.router.deciding import (
+    DEFERRED,
     EXPIRED,
     FAILED,
+    PLANNED,
     RATE_LIMITED,
     ChannelPlan,
     Plan,
@@ -61,6 +63,22 @@ def unused_permit(plan: Plan) -> AcquireItem | None:
     unused = permit_for(plan)
     unused.channels[:] = [] if plan.is_whole and not plan.planned else failed
     return unused
+
+
+def planned_together(plan: Plan) -> int:
+    """How many deliveries have to end unsent for the permit to be given back.
+
+    0 where there is none to give back, or where other channels may use it.
+    """
+    if plan.permit is None or plan.permit.unchecked or not plan.is_whole:
+        return 0
+    count = 0
+    for channel in plan.channels:
+        if channel.outcome == PLANNED:
+            count += len(channel.targets)
+        elif channel.outcome == DEFERRED:
+            return 0
+    return count
 
 
 def apply_permit(plan: Plan, permit: AcquireResult, now: datetime) -> None:

@@ -26,6 +26,7 @@ from clarion.router.deliveries import (
     write_down,
 )
 from clarion.router.digests.folding import fold_of, step_of
+from clarion.router.giving_back import GivingBack
 from clarion.router.notification_types import BuiltInTypes, Types
 from clarion.router.ordering import InMemoryTurns, Turn, Turns, turn_of
 from clarion.router.permits import apply_permit, permit_for, unused_permit
@@ -78,6 +79,7 @@ class Router:
     ) -> None:
         self._governor = governor or Governor(STEP)
         self._neighbours = neighbours
+        self._giving_back = GivingBack(neighbours, scheduler, clock)
         self._publisher = publisher
         self._collapsing = collapsing or Collapsing(InMemoryLatest())
         self._turns = turns or InMemoryTurns()
@@ -91,6 +93,10 @@ class Router:
         Raises TransientError while a neighbour or the stream does not answer.
         """
         by_tenant: dict[str, dict[tuple[str, int], IntakeItem]] = defaultdict(dict)
+        over = [item for item in items if item.give_back]
+        if over:
+            await self._giving_back.items(over)
+            items = [item for item in items if not item.give_back]
         for item in items:
             # A send that was repeated is here twice: the first one is the one.
             identity = (item.notification_id, item.release)
@@ -181,7 +187,7 @@ class Router:
             if permit is not None:
                 unused.append(permit)
         if unused:
-            await self._neighbours.release(tenant, unused)
+            await self._giving_back.permits(tenant, unused)
         await self._collapsing.record(plans)
         if turns:
             await self._turns.decided(turns)

@@ -19,6 +19,7 @@ from clarion.runtime.delivery.lanes import DEFAULT_LANES, LaneLimits, limits_of
 from clarion.runtime.delivery.provider import Choose, OnFailed, Provider
 from clarion.runtime.delivery.recorder import Recorder
 from clarion.runtime.delivery.sink import SinkProvider
+from clarion.runtime.delivery.unsent import Unsent
 from clarion.runtime.delivery.worker import DeliveryWorker
 from clarion.runtime.jetstream.consumer import Consumer
 from clarion.runtime.jetstream.event_publisher import event_publisher
@@ -65,7 +66,8 @@ async def add_channel(
     clock = clock or SystemClock()
     policy = policy or RetryPolicy()
     streams = await service.connect_streams()
-    claims = Claims(await service.redis(), lease=lease, done_ttl=done_ttl)
+    redis = await service.redis()
+    claims = Claims(redis, lease=lease, done_ttl=done_ttl)
     event_sink = event_publisher(streams.publisher, channel)
     follow_ups = on_failed and FollowUps(
         channel, on_failed, streams.scheduler, streams.dead_letters, clock
@@ -79,6 +81,7 @@ async def add_channel(
         policy=policy,
         clock=clock,
         follow_ups=follow_ups or None,
+        unsent=Unsent(redis, streams.publisher, streams.scheduler, clock),
     )
     worker = DeliveryWorker(
         channel,

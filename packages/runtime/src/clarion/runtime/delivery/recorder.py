@@ -8,7 +8,8 @@ done marks one script call, events one message. The order makes crashes harmless
 2. events, schedules of retries and dead letters, side by side;
 3. the claim of what will come back is handed to its next attempt;
 4. what is over of ordered notifications makes room for those that it held back;
-5. the entry is stored; its message is acked once all of its entries are.
+5. what ended without being sent is counted, so that its permit is given back;
+6. the entry is stored; its message is acked once all of its entries are.
 
 While a server is down the results are kept here and tried again: the message stays
 unacked and nothing is sent a second time.
@@ -35,6 +36,7 @@ from clarion.runtime.delivery.follow_ups import FollowUps
 from clarion.runtime.delivery.outcome import OutcomeKind
 from clarion.runtime.delivery.spans import end_span
 from clarion.runtime.delivery.turns import is_over, look_later
+from clarion.runtime.delivery.unsent import Unsent, is_unsent
 from clarion.runtime.errors import TransientError
 from clarion.runtime.jetstream.ports import Scheduler
 from clarion.runtime.retry import backoff
@@ -84,6 +86,7 @@ class Recorder:
         policy: RetryPolicy,
         clock: Clock,
         follow_ups: FollowUps | None = None,
+        unsent: Unsent | None = None,
     ) -> None:
         self._channel = channel
         self._marks = marks
@@ -93,6 +96,7 @@ class Recorder:
         self._policy = policy
         self._clock = clock
         self._follow_ups = follow_ups
+        self._unsent = unsent
         self._pending: list[Entry] = []
         self._timer: asyncio.Handle | None = None
         self._storing: set[asyncio.Task[None]] = set()
@@ -166,6 +170,7 @@ class Recorder:
         ended = [entry.job for entry in entries if entry.job.ordered and is_over(entry)]
         if ended:
             await self._stored("turns", lambda: self._marks.end_turns(ended))
+        await self._count_unsent(entries)
         metrics.record_entries(self._channel, entries)
         failures = []
         for entry in entries:
@@ -265,6 +270,14 @@ class Recorder:
 
     async def _look_later(self, entry: Entry) -> None:
         await look_later(self._scheduler, self._channel, entry)
+
+    async def _count_unsent(self, entries: Sequence[Entry]) -> None:
+        unsent = self._unsent
+        if unsent is None:
+            return
+        jobs = [entry.job for entry in entries if is_unsent(entry)]
+        if jobs:
+            await self._stored("unsent", lambda: unsent.ended(jobs))
 
     async def _tell(self, failures: Sequence[Entry]) -> None:
         follow_ups = self._follow_ups

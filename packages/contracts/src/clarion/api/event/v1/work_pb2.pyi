@@ -64,6 +64,7 @@ class IntakeItem(_message.Message):
     BROADCAST_FIELD_NUMBER: _builtins.int
     ORDERED_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
+    GIVE_BACK_FIELD_NUMBER: _builtins.int
     notification_id: _builtins.str
     """The id that the caller got."""
     tenant_id: _builtins.str
@@ -76,6 +77,10 @@ class IntakeItem(_message.Message):
     """How often it was released before: 0 at first, 1 after one deferral."""
     ordered: _builtins.bool
     """Whether it took its place in the order of its person and type when it was accepted."""
+    give_back: _builtins.bool
+    """The permit that it had is given back, or what was counted for channels, and nothing is decided. Notification says only
+    whose it was, and that it is over.
+    """
     @_builtins.property
     def notification(self) -> _notification_pb2.Notification:
         """What was asked for."""
@@ -117,10 +122,11 @@ class IntakeItem(_message.Message):
         broadcast: Global___Broadcast | None = ...,
         ordered: _builtins.bool = ...,
         digest: Global___DigestMark | None = ...,
+        give_back: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "broadcast", b"broadcast", "digest", b"digest", "notification", b"notification", "recurrence", b"recurrence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "broadcast", b"broadcast", "channels", b"channels", "digest", b"digest", "key_id", b"key_id", "notification", b"notification", "notification_id", b"notification_id", "ordered", b"ordered", "recurrence", b"recurrence", "release", b"release", "tenant_id", b"tenant_id", "trace_parent", b"trace_parent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "broadcast", b"broadcast", "channels", b"channels", "digest", b"digest", "give_back", b"give_back", "key_id", b"key_id", "notification", b"notification", "notification_id", b"notification_id", "ordered", b"ordered", "recurrence", b"recurrence", "release", b"release", "tenant_id", b"tenant_id", "trace_parent", b"trace_parent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -427,6 +433,7 @@ class DeliveryJob(_message.Message):
     ORDERED_FIELD_NUMBER: _builtins.int
     ORDER_WAITS_FIELD_NUMBER: _builtins.int
     ORDER_AHEAD_FIELD_NUMBER: _builtins.int
+    DELIVERIES_FIELD_NUMBER: _builtins.int
     CRITICAL_FIELD_NUMBER: _builtins.int
     delivery_id: _builtins.str
     """The id, derived from notification, channel and target."""
@@ -456,6 +463,10 @@ class DeliveryJob(_message.Message):
     """How often it waited since one of them made room."""
     order_ahead: _builtins.int
     """How many were in front of it when it waited last."""
+    deliveries: _builtins.int
+    """How many deliveries were planned together with this one, itself included. When all of them end without being sent,
+    the notification's permit is given back. 0: there is nothing to give back.
+    """
     critical: _builtins.bool
     """Whether its type is critical: a mail of it goes to an address that is suppressed for the reason unsubscribe."""
     @_builtins.property
@@ -500,11 +511,12 @@ class DeliveryJob(_message.Message):
         ordered: _builtins.bool = ...,
         order_waits: _builtins.int = ...,
         order_ahead: _builtins.int = ...,
+        deliveries: _builtins.int = ...,
         critical: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "content", b"content", "expires_time", b"expires_time", "first_attempt_time", b"first_attempt_time", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "attempt", b"attempt", "category", b"category", "channel", b"channel", "collapse_key", b"collapse_key", "content", b"content", "critical", b"critical", "delivery_id", b"delivery_id", "expires_time", b"expires_time", "first_attempt_time", b"first_attempt_time", "notification_id", b"notification_id", "order_ahead", b"order_ahead", "order_waits", b"order_waits", "ordered", b"ordered", "priority", b"priority", "target", b"target", "tenant_id", b"tenant_id", "trace_parent", b"trace_parent", "type", b"type", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "attempt", b"attempt", "category", b"category", "channel", b"channel", "collapse_key", b"collapse_key", "content", b"content", "critical", b"critical", "deliveries", b"deliveries", "delivery_id", b"delivery_id", "expires_time", b"expires_time", "first_attempt_time", b"first_attempt_time", "notification_id", b"notification_id", "order_ahead", b"order_ahead", "order_waits", b"order_waits", "ordered", b"ordered", "priority", b"priority", "target", b"target", "tenant_id", b"tenant_id", "trace_parent", b"trace_parent", "type", b"type", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from clarion.api.event.v1.work_pb2 import IntakeChunk
+from clarion.runtime.clock import SystemClock
+from clarion.runtime.delivery import events
+from clarion.runtime.delivery.attempts import Verdict
+from clarion.runtime.delivery.claims import Claim, ClaimState
+from clarion.runtime.delivery.in_memory import ScriptedProvider, make_job
+from clarion.runtime.delivery.outcome import Outcome
+from clarion.runtime.delivery.unsent import Unsent, is_unsent
+from clarion.runtime.jetstream import InMemoryPublisher, InMemoryScheduler
+from clarion.runtime.jetstream.errors import StreamFullError
+from clarion.runtime.keys import cancelled_key, unsent_deliveries_key
+
+FAILED = Outcome.failed("invalid_address")
+SENT = Outcome.sent("m-1")
+
+
+def remembered(outcome: Outcome) -> bytes:
+    entry: Any = SimpleNamespace(
+        outcome=outcome, provider="p", attempt=1, at=datetime.now(UTC), latency=None
+    )
+    return events.remembered(entry)
+
+
+ENDS: list[tuple[Claim, Outcome | None, Verdict | None, bool]] = [
+    (Claim(ClaimState.CANCELLED), None, None, True),
+    (Claim(ClaimState.SUPERSEDED), None, None, True),
+    (Claim(ClaimState.SUPPRESSED), None, None, True),
+    (Claim(ClaimState.EXPIRED), None, None, True),
+    (Claim(ClaimState.LEASED), None, None, False),
+    (Claim(ClaimState.WAITING), None, None, False),
+    (Claim(ClaimState.DONE, outcome=remembered(FAILED)), None, None, True),
+    (Claim(ClaimState.DONE, outcome=remembered(SENT)), None, None, False),
+    (Claim(ClaimState.CLAIMED), FAILED, Verdict.DONE, True),
+    (Claim(ClaimState.CLAIMED), SENT, Verdict.DONE, False),
+    (Claim(ClaimState.CLAIMED), Outcome.retry("busy"), Verdict.AGAIN, False),
+    (Claim(ClaimState.CLAIMED), Outcome.retry("busy"), Verdict.EXHAUSTED, True),
+    (Claim(ClaimState.CLAIMED), Outcome.unknown("timeout"), Verdict.EXHAUSTED, False),
+]
+
+
+@pytest.mark.parametrize(("claim", "outcome", "verdict", "unsent"), ENDS)
+def test_what_ended_for_sure_without_being_sent_counts(
+    claim: Claim, outcome: Outcome | None, verdict: Verdict | None, unsent: bool
+) -> None:
+    job = make_job(deliveries=1)
+    entry: Any = SimpleNamespace(job=job, claim=claim, outcome=outcome, verdict=verdict)
+    assert is_unsent(entry) is unsent
+    job.deliveries = 0
+    assert not is_unsent(entry)
+
+
+def given_back(publisher: InMemoryPublisher) -> list[Any]:
+    return [
+        item
+        for message in publisher.published
+        for item in IntakeChunk.FromString(message.body).items
+    ]
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+async def test_the_last_of_all_gives_back_in_any_order(redis: Any, order: Any) -> None:
+    publisher = InMemoryPublisher()
+    unsent = Unsent(redis, publisher, InMemoryScheduler(), SystemClock())
+    jobs = [make_job(deliveries=3, notification_id="n-1") for _ in range(3)]
+    for place in order:
+        assert not given_back(publisher)
+        await unsent.ended([jobs[place]])
+    (item,) = given_back(publisher)
+    assert (item.notification_id, item.give_back) == ("n-1", True)
+    assert (item.notification.user_id, item.notification.type) == (
+        "ada",
+        "order_shipped",
+    )
+    ttl = await redis.ttl(unsent_deliveries_key("demo", "n-1"))
+    assert 2 * 86400 < ttl <= 3 * 86400
+
+
+@pytest.mark.integration
+async def test_a_delivery_that_is_told_twice_counts_once(redis: Any) -> None:
+    publisher = InMemoryPublisher()
+    unsent = Unsent(redis, publisher, InMemoryScheduler(), SystemClock())
+    jobs = [make_job(deliveries=2, notification_id="n-1") for _ in range(2)]
+    await unsent.ended([jobs[0], jobs[0]])
+    await unsent.ended([jobs[0]])
+    assert not given_back(publisher)
+    await unsent.ended(jobs)
+    await unsent.ended(jobs)
+    assert len({message.message_id for message in publisher.published}) == 1
+
+
+async def test_a_full_intake_does_not_hold_the_channel() -> None:
+    class Full(InMemoryPublisher):
+        async def publish(self, *args: Any, **more: Any) -> Any:
+            raise StreamFullError
+
+    scheduler = InMemoryScheduler()
+    unsent = Unsent(None, Full(), scheduler, SystemClock())  # type: ignore[arg-type]
+    await unsent.ended([make_job(deliveries=1)])
+    (scheduled,) = scheduler.scheduled.values()
+    assert scheduled.target == "due.intake.high"
+    (item,) = IntakeChunk.FromString(scheduled.body).items
+    assert item.give_back
+
+
+async def intake(mesh: Any) -> list[Any]:
+    found = []
+    for sequence in range(1, await mesh._last("INTAKE") + 1):
+        body = await mesh._read("INTAKE", sequence)
+        found += IntakeChunk.FromString(body).items
+    return found
+
+
+@pytest.mark.integration
+async def test_a_worker_gives_back_what_failed_or_was_cancelled_on_every_device(
+    mesh: Any,
+) -> None:
+    gone = [make_job(deliveries=2, notification_id="gone") for _ in range(2)]
+    half = [make_job(deliveries=2, notification_id="half") for _ in range(2)]
+    stopped = make_job(deliveries=1, notification_id="stopped")
+    await mesh.redis.set(cancelled_key("demo", "stopped"), b"1")
+    refused = {job.delivery_id for job in (*gone, half[0])}
+
+    def script(job: Any) -> Outcome:
+        return FAILED if job.delivery_id in refused else SENT
+
+    await mesh.publish(gone[0], half[0], stopped)
+    await mesh.publish(half[1], gone[1])
+    await mesh.worker(ScriptedProvider("fcm", script))
+    await mesh.until(*["FAILED"] * 3, "CANCELLED", "SENT")
+    items = await intake(mesh)
+    assert sorted(item.notification_id for item in items) == ["gone", "stopped"]
+    assert all(item.give_back for item in items)
+
+
+@pytest.mark.integration
+async def test_a_failure_that_is_delivered_again_gives_back_once(mesh: Any) -> None:
+    job = make_job(deliveries=1)
+    await mesh.publish(job)
+    await mesh.worker(ScriptedProvider("fcm", lambda _: FAILED))
+    await mesh.until("FAILED")
+    # The same job once more, as after a crash before the ack.
+    await mesh.publish(job)
+    await mesh.until("FAILED")
+    assert len(await intake(mesh)) == 1
