@@ -256,6 +256,21 @@ async def test_a_transaction_that_fails_late_leaves_nothing(writer, pool, make, 
     assert await total(pool, "sent") == 2
 
 
+async def test_a_transaction_that_fails_late_leaves_what_was_known(
+    writer, pool, make, story
+):
+    await writer.write(make.batch(*story[:5]))
+    before = await everything(pool)
+    async with pool.connection() as connection:
+        await connection.execute("ALTER TABLE counters RENAME TO away")
+    with pytest.raises(UnavailableError):
+        await writer.write(make.batch(*story))
+    async with pool.connection() as connection:
+        await connection.execute("ALTER TABLE away RENAME TO counters")
+    assert await everything(pool) == before
+    assert (await writer.write(make.batch(*story))).events == len(story) - 5
+
+
 async def test_a_connection_cut_before_the_commit_counts_once(
     writer, pool, database, make, story
 ):
