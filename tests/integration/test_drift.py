@@ -33,6 +33,7 @@ from clarion.runtime.streams import (
     durables,
     streams,
 )
+from clarion.tracking.summaries import REASONS
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = sorted(path.parent.name for path in ROOT.glob("services/*/pyproject.toml"))
@@ -116,6 +117,18 @@ def test_every_stream_is_fed_or_read_by_a_durable():
 def test_streams_are_all_documented():
     text = (ROOT / "docs/streams.md").read_text()
     assert [spec.name for spec in streams() if f"| `{spec.name}` |" not in text] == []
+
+
+# Decisions
+
+
+def test_every_reason_of_a_decision_is_explained_in_words():
+    deciding = _readme("router").partition("\n## Deciding\n")[2]
+    table = deciding.partition("\n## ")[0].partition("| rule |")[2].partition("\n\n")[0]
+    cells = [line.split("|")[3] for line in table.splitlines()[2:]]
+    reasons = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
+    assert {"channel_disabled", "quiet_hours", "render_failed"} <= reasons
+    assert reasons - set(REASONS) == set()
 
 
 # Errors

@@ -33,7 +33,7 @@ _STATUSES: Mapping[str, str] = {
     "skipped": "not sent",
     "rate_limited": "not sent: a limit is full",
 }
-_REASONS: Mapping[str, str] = {
+REASONS: Mapping[str, str] = {
     "expired": "its time was over when it was decided",
     "unknown_recipient": "the person is not known",
     "channel_disabled": "the channel is switched off",
@@ -41,6 +41,8 @@ _REASONS: Mapping[str, str] = {
     "category_channel_disabled": "the type or its category is switched off here",
     "consent_withdrawn": "the person took back the consent to it",
     "quiet_hours": "the person has quiet hours",
+    "send_window": "it is outside of the send window",
+    "send_window_never_open": "quiet hours leave no moment of the send window",
     "no_address": "the person has no address or device here",
     "bounce": "the address bounced before",
     "complaint": "the person complained before",
@@ -48,7 +50,11 @@ _REASONS: Mapping[str, str] = {
     "unsubscribe": "the person unsubscribed",
     "unregistered": "the device is not registered any more",
     "manual": "the address was suppressed by hand",
+    "collapse_key": "a later one with its collapse_key was handed over",
     "digest": "it is sent together with others of its type",
+    "hourly_limit": "the limit for an hour is full",
+    "window_limit": "the limit for its window is full",
+    "limits_unavailable": "nothing could be counted, and the limit is closed then",
     "daily_limit": "the limit for a day is full",
     "weekly_limit": "the limit for a week is full",
     "template_not_found": "there is no such template",
@@ -56,6 +62,7 @@ _REASONS: Mapping[str, str] = {
     "render_failed": "it could not be rendered",
     "attempts_exhausted": "every attempt failed",
 }
+"""In words, by the reason of a decision or a delivery."""
 
 
 def of_channel(channel: ChannelExplanation) -> str:
@@ -65,7 +72,7 @@ def of_channel(channel: ChannelExplanation) -> str:
     if attempts > 1:
         text += f", after {attempts} attempts"
     if channel.reason:
-        text += f": {_REASONS.get(channel.reason, channel.reason)}"
+        text += f": {REASONS.get(channel.reason, channel.reason)}"
     stopped = _stopped_by(channel)
     if stopped is not None and stopped.detail:
         text += f" ({stopped.detail})"
