@@ -151,6 +151,29 @@ def test_over_a_limit_it_waits_for_room_with_the_others(
     assert outcomes(again)[0] == ("push", "deferred", "daily_limit")
 
 
+def test_a_limit_of_one_channel_collects_that_channel_alone(
+    make_item: Any, person: Any, clock: FakeClock
+) -> None:
+    permit = AcquireResult(allowed=True)
+    for number, channel in enumerate(("email", "sms"), start=1):
+        refusal = permit.channels.add(channel=channel, exceeded="hourly")
+        refusal.available_time.FromDatetime(clock.now() + number * HOUR)
+    item = make_item(channels=["push", "sms", "email"])
+    plan = decide(item, person(), clock.now(), LIMITED)
+    apply_permit(plan, permit, clock.now())
+    assert outcomes(plan) == [
+        ("push", "planned", ""),
+        ("sms", "digested", "hourly_limit"),
+        ("email", "digested", "hourly_limit"),
+    ]
+    fold = fold_of(plan)
+    assert fold is not None
+    assert list(fold.channels) == ["sms", "email"]
+    # At the earlier of both times: what has no room then waits on.
+    closes = fold.closes_time.ToDatetime(UTC)
+    assert closes == clock.now() + HOUR + timedelta(milliseconds=1)
+
+
 def test_what_expires_before_there_is_room_expires_at_once(
     make_item: Any, person: Any, clock: FakeClock
 ) -> None:

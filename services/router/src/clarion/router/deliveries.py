@@ -36,7 +36,7 @@ def render_items_for(plan: Plan) -> list[RenderItem]:
     planned = [channel.channel for channel in plan.planned]
     if not planned:
         return []
-    if plan.item.digest.count > 1:
+    if plan.item.HasField("digest") and plan.item.digest.count > 1:
         # The type's own templates are for one.
         own = plan.policy.digest
         return [_render_item(plan, own.template_id if own else "", planned)]
@@ -187,7 +187,7 @@ def _job_for(
         job.content.data.CopyFrom(notification.data)
     if plan.is_ordered:
         job.ordered = True
-    if item.digest.count > 1:
+    if item.HasField("digest") and item.digest.count > 1:
         fit(channel, job.content)
     if plan.expiry is not None:
         job.expires_time.CopyFrom(plan.expiry)
