@@ -43,7 +43,7 @@ from clarion.runtime.jetstream import (
     InMemoryPublisher,
     InMemoryScheduler,
 )
-from clarion.runtime.keys import cancelled_key, order_key
+from clarion.runtime.keys import cancelled_key, order_key, turn_key
 from clarion.runtime.testing import FakeClock
 
 SECOND = timedelta(seconds=1)
@@ -205,6 +205,9 @@ def test_whatever_happens_the_order_holds_and_nobody_is_held_back_for_ever(
             assert numbers == sorted(numbers)
         left = await client.zcard(order_key(world.tenant, "ada", "parcel"))
         assert left == 0
+        for case in world.cases.values():
+            turn = turn_key(world.tenant, case.item.notification_id)
+            assert 0 < await client.pttl(turn) or not await client.exists(turn)
         await client.aclose()
 
     asyncio.run(run())

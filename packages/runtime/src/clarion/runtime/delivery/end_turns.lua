@@ -5,7 +5,8 @@
 -- ARGV  of delivery i: [2i-1] the notification, [2i] the delivery
 -- An order is a sorted set of notifications, the first in front. A turn is a hash of one
 -- notification's parts: p<release> a delivery that is planned, w a decision to come,
--- e over. What is over stays so; with the field "done" all of it is.
+-- e over. What is over stays so; with the field "done" all of it is, and it is kept for
+-- an hour: longer than the stream would swallow the jobs of one that is decided again.
 -- Running it twice changes nothing.
 for i = 1, #KEYS / 2 do
   local order, turn = KEYS[2 * i - 1], KEYS[2 * i]
@@ -20,6 +21,7 @@ for i = 1, #KEYS / 2 do
     end
     if is_over then
       redis.call('HSET', turn, 'done', 'e')
+      redis.call('PEXPIRE', turn, 3600000)
     end
   end
   if is_over then

@@ -13,5 +13,6 @@ for part = 1, #parts, 2 do
 end
 if is_over then
   redis.call('HSET', KEYS[2], 'done', 'e')
+  redis.call('PEXPIRE', KEYS[2], 3600000)
   redis.call('ZREM', KEYS[1], ARGV[1])
 end

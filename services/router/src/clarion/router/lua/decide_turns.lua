@@ -31,11 +31,12 @@ for i = 1, #KEYS / 2 do
         is_over = false
       end
     end
-    if is_over then
-      redis.call('HSET', turn, 'done', 'e')
-      redis.call('ZREM', order, id)
-    end
     redis.call('PEXPIRE', order, ARGV[1])
     redis.call('PEXPIRE', turn, ARGV[1])
+    if is_over then
+      redis.call('HSET', turn, 'done', 'e')
+      redis.call('PEXPIRE', turn, 3600000)
+      redis.call('ZREM', order, id)
+    end
   end
 end
