@@ -516,6 +516,12 @@ class Push:
     provider: ScriptedProvider
     services: list[Service]
 
+    @property
+    def sent(self) -> list[DeliveryJob]:
+        """Every attempt for this mesh's tenant: tests share a stream."""
+        tenant = self.running.tenant
+        return [job for job in self.provider.sent if job.tenant_id == tenant]
+
     async def told(self) -> Counter[str]:
         """How often each kind of event was told of deliveries, each id once."""
         found = {

@@ -297,4 +297,4 @@ async def test_one_that_waits_for_its_retry_is_withdrawn_when_a_newer_one_comes(
         await send("new")
         told = await push.until(SENT=1, SUPERSEDED=1)
     assert told["SENT"] == 1
-    assert [job.content.title for job in provider.sent].count("new") == 1
+    assert [job.content.title for job in push.sent].count("new") == 1
