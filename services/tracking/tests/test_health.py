@@ -6,6 +6,10 @@ from datetime import timedelta
 import pytest
 
 from clarion.api.channel.v1 import channel_service_pb2, channel_service_pb2_grpc
+from clarion.api.ratelimit.v1 import (
+    rate_limit_service_pb2,
+    rate_limit_service_pb2_grpc,
+)
 from clarion.api.tracking.v1 import health_service_pb2 as pb2
 from clarion.api.tracking.v1 import health_service_pb2_grpc as pb2_grpc
 from clarion.client.embedded.servers import NatsServer
@@ -104,12 +108,36 @@ class Channel(channel_service_pb2_grpc.ChannelServiceServicer):
         return response
 
 
+class Limiter(rate_limit_service_pb2_grpc.RateLimitServiceServicer):
+    """A rate limiter whose store is there or not."""
+
+    error: Exception | None = None
+
+    async def ListPolicies(self, request, context):
+        if self.error is not None:
+            raise self.error
+        return rate_limit_service_pb2.ListPoliciesResponse()
+
+
+@pytest.mark.integration
+async def test_a_rate_limiter_that_cannot_count_is_unhealthy(pool, streams, clock):
+    limiter = Limiter()
+    add = rate_limit_service_pb2_grpc.add_RateLimitServiceServicer_to_server
+    async with serve((add, limiter)) as neighbour:
+        probes = Probes(pool, streams.js, {}, neighbour.mesh(), clock)
+        limiter.error = UnavailableError()
+        checks = HealthChecks({"rate_limiter": probes.rate_limiter}, clock)
+        found = await checks.findings()
+        assert found["rate_limiter"].status == "unhealthy"
+
+
 @pytest.mark.integration
 async def test_the_mesh_is_asked_for_its_health_without_a_credential(pool, streams):
     push = Channel()
     clock = SystemClock()
     add = channel_service_pb2_grpc.add_ChannelServiceServicer_to_server
-    async with serve((add, push)) as neighbour:
+    limits = rate_limit_service_pb2_grpc.add_RateLimitServiceServicer_to_server
+    async with serve((add, push), (limits, Limiter())) as neighbour:
         for number in range(3):
             await streams.publisher.publish(
                 "work.push.high", b"x", message_id=f"m{number}"

@@ -6,14 +6,14 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
-from typing import Any
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from psycopg_pool import AsyncConnectionPool
 
 from clarion.api.channel.v1 import channel_service_pb2 as channel_pb2
 from clarion.api.channel.v1 import channel_service_pb2_grpc as channel_pb2_grpc
+from clarion.api.ratelimit.v1 import rate_limit_service_pb2 as limits_pb2
+from clarion.api.ratelimit.v1 import rate_limit_service_pb2_grpc as limits_pb2_grpc
 from clarion.runtime import streams as table
 from clarion.runtime.caller import as_tenant
 from clarion.runtime.clock import Clock
@@ -100,8 +100,7 @@ class Probes:
             name: channel_pb2_grpc.ChannelServiceStub(channel)
             for name, channel in channels.items()
         }
-        # Typed as a synchronous stub; on an asynchronous channel its calls are awaited.
-        self._ratelimit: Any = health_pb2_grpc.HealthStub(ratelimit)
+        self._ratelimit = limits_pb2_grpc.RateLimitServiceStub(ratelimit)
         self._clock = clock
 
     def checks(self) -> Mapping[str, Check]:
@@ -144,14 +143,12 @@ class Probes:
         return health.by_providers(found, self._since(started))
 
     async def rate_limiter(self) -> Finding:
-        """grpc.health.v1 of the rate limiter."""
+        """A read of the rate limiter's store, without which it cannot count."""
         started = self._clock.monotonic()
-        request = health_pb2.HealthCheckRequest()
-        answer = await self._ratelimit.Check(request, timeout=LIMIT.total_seconds())
-        took = self._since(started)
-        if answer.status != health_pb2.HealthCheckResponse.SERVING:
-            return Finding(health.UNHEALTHY, took, detail="is not serving")
-        return health.by_latency(took)
+        request = limits_pb2.ListPoliciesRequest()
+        with as_tenant(SYSTEM_TENANT):
+            await self._ratelimit.ListPolicies(request, timeout=LIMIT.total_seconds())
+        return health.by_latency(self._since(started))
 
     async def _providers_of(self, channel: str) -> dict[str, str] | None:
         request = channel_pb2.DescribeChannelRequest()
