@@ -19,7 +19,6 @@ from clarion.client.bench.traffic import Traffic
 _METHOD = "/clarion.api.router.v1.NotificationService/BatchSendNotifications"
 _FULL = grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
 _STATUS = "grpc-status-details-bin"
-_BATCH = 500
 _MOST_CALLS = 64
 """Under way at once; a client has some limit too."""
 _DEADLINE = 30
@@ -28,10 +27,13 @@ _DEADLINE = 30
 class Flood:
     """Sends on time and never repeats."""
 
-    def __init__(self, target: str, key: str, traffic: Traffic) -> None:
+    def __init__(
+        self, target: str, key: str, traffic: Traffic, *, batch: int = 500
+    ) -> None:
         self._target = target
         self._metadata = (("authorization", f"Bearer {key}"),)
         self._traffic = traffic
+        self._batch = batch
         self._took: list[float] = []
         self.offered = 0
         self.accepted = 0
@@ -64,10 +66,10 @@ class Flood:
             due = 0
             calls: set[asyncio.Task[None]] = set()
             while (elapsed := time.monotonic() - began) < seconds:
-                while due + _BATCH <= elapsed * rate:
-                    due += _BATCH
+                while due + self._batch <= elapsed * rate:
+                    due += self._batch
                     if len(calls) >= _MOST_CALLS:
-                        self.held_back += _BATCH
+                        self.held_back += self._batch
                         continue
                     call = asyncio.create_task(self._call(send))
                     calls.add(call)
@@ -76,8 +78,8 @@ class Flood:
             await asyncio.gather(*calls)
 
     async def _call(self, send: Any) -> None:
-        body, deliveries = self._traffic.batch(_BATCH)
-        self.offered += _BATCH
+        body, deliveries = self._traffic.batch(self._batch)
+        self.offered += self._batch
         started = time.monotonic()
         try:
             answer = await send(body, metadata=self._metadata, timeout=_DEADLINE)
@@ -86,12 +88,12 @@ class Flood:
             for key, value in error.trailing_metadata() or ():
                 if key == _STATUS and isinstance(value, bytes):
                     status = Status.FromString(value)
-            self._refused(status, _BATCH)
+            self._refused(status, self._batch)
             return
         finally:
             self._took.append((time.monotonic() - started) * 1000)
         self.accepted += answer.accepted
-        self.deliveries += round(deliveries * answer.accepted / _BATCH)
+        self.deliveries += round(deliveries * answer.accepted / self._batch)
         if answer.rejected:
             for result in answer.results:
                 if result.HasField("error"):

@@ -21,6 +21,7 @@ BENCHES = {
     "wire": "The providers' real protocols: latency and rate.",
     "floor": "The mesh against the unavoidable work in a straight line.",
     "growth": "CPU at growing queues, recipients and tenants.",
+    "peers": "The same job by Celery, and by Celery with Apprise.",
     "memory": "Resident memory of every process, idle and loaded.",
     "backpressure": "Three times the capacity: refused, bounded, nothing lost.",
     "lanes": "One tenant's backlog in the low lane: what it does to the others.",

@@ -29,7 +29,7 @@ _MIX = (
 )
 _VARIANTS = 420
 """Of the pieces: a multiple of the mix, of the types and of the lanes."""
-_STRIDE = 7919
+STRIDE = 7919
 """A prime that spreads consecutive notifications over all people."""
 
 
@@ -70,7 +70,7 @@ class Traffic:
         deliveries = 0
         for number in range(first, first + size):
             piece = pieces[number % _VARIANTS]
-            person = number * _STRIDE % users
+            person = number * STRIDE % users
             parts += (piece.head, user_id(person).encode(), piece.tail)
             deliveries += piece.deliveries
             if piece.has_in_app and not has_inbox(person):
