@@ -20,6 +20,7 @@ from clarion.client.bench.pauses import Pauses
 from clarion.client.bench.people import load_people
 from clarion.client.bench.processes import cpu_seconds, resident_mib, spent
 from clarion.client.bench.queues import Queues
+from clarion.client.bench.storage import Stored, stored
 from clarion.client.bench.tally import Tally, Tracked, taken_by_sinks
 from clarion.client.bench.tenants import PEOPLE_OF_A_TENANT, make_tenants
 from clarion.client.bench.traffic import Traffic, template
@@ -133,6 +134,10 @@ class Mesh:
     async def _add_template(self, key: str) -> None:
         async with Client(self.stack.urls["grpc"], key) as client:
             await client.put_template(template())
+
+    async def stored(self) -> Stored:
+        """The bytes that the servers hold now."""
+        return await stored(self.tracked, self.queues, self.stack.urls["valkey"])
 
     def gate(self, window: int) -> Gate:
         """A gate on the queues of this stack."""

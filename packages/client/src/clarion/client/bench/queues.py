@@ -40,6 +40,12 @@ class Queues:
         found = (await self._streams()).get(stream, {})
         return [one["name"] for one in found.get("consumer_detail") or ()]
 
+    async def stream_bytes(self, stream: str) -> int:
+        """What a stream holds."""
+        return int(
+            (await self._streams()).get(stream, {}).get("state", {}).get("bytes", 0)
+        )
+
     async def depth(self) -> Depth:
         """As it is now."""
         streams = await self._streams()

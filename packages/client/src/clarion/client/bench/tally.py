@@ -39,6 +39,12 @@ SELECT percentile_cont(ARRAY[0.5, 0.99]) WITHIN GROUP (
 FROM tracking.notifications AS n CROSS JOIN LATERAL unnest(n.attempts) AS a
 WHERE a.outcome = %s AND n.accepted_time BETWEEN to_timestamp(%s) AND to_timestamp(%s)
 """
+_SIZES = """
+SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint,
+    pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint
+FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = 'tracking' AND c.relkind = 'r'
+"""
 _STORED = """
 SELECT sum(n_tup_ins)::bigint FROM pg_stat_user_tables WHERE schemaname = 'tracking'
 """
@@ -82,6 +88,13 @@ class Tracked:
         rows = await self._connection.execute(_STORED)
         row = await rows.fetchone()
         return int(row[0] or 0) if row else 0
+
+    async def sizes(self) -> tuple[int, int]:
+        """Bytes of tracking's tables and indexes, and of the log written so far."""
+        rows = await self._connection.execute(_SIZES)
+        row = await rows.fetchone()
+        assert row is not None
+        return int(row[0]), int(row[1])
 
     async def count(self) -> Tally:
         """Counts every row."""

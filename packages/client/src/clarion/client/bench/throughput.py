@@ -81,6 +81,7 @@ async def run(
     async with Mesh(users) as mesh:
         gate = mesh.gate(window)
         offering = mesh.offering(gate, Traffic(users), calls)
+        kept = await mesh.stored()
         watch = Stopwatch(mesh.stack)
         async with asyncio.TaskGroup() as group:
             group.create_task(watched(gate, offering, seconds))
@@ -89,6 +90,7 @@ async def run(
             )
         await mesh.drained()
         spent = watch.stop(offering.accepted, offering.deliveries)
+        left = (await mesh.stored()).per_notification(kept, spent.accepted)
         loaded = resident_mib(mesh.stack)
         tally = await mesh.settle(offering.deliveries)
         start = watch.started
@@ -109,6 +111,7 @@ async def run(
         "cores_used": round(sum(spent.cpu.values()) / spent.seconds, 2),
         "accept_to_sink_ms": latency,
         "queue_depth": _depths(gate),
+        "stored_bytes_per_notification": left,
         "users": users,
         "rss_mib": {"idle": mesh.idle_mib, "loaded": loaded},
     }
@@ -153,6 +156,7 @@ def _text(
         f"lost {values['lost']}, duplicated {values['duplicated']}",
         f"accept to sink: p50 {latency['p50']} ms, p99 {latency['p99']} ms; "
         f"a call of 1,000: median {calls[len(calls) // 2]:.0f} ms",
+        f"stored bytes a notification: {values['stored_bytes_per_notification']}",
         f"CPU {spent.cpu_us():,.0f} us a notification, "
         f"{values['cores_used']} cores busy",
         *table("process", {"us": spent.by_process()}),
