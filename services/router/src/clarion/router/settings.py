@@ -36,7 +36,7 @@ class Settings:
     """How many of them at once."""
     route_concurrency: int = 2
     """How many batches of each lane, and of its overflow, are routed at a time."""
-    route_messages: int = 64
+    route_messages: int = 128
     """How many messages one batch takes at most."""
     neighbour_deadline: timedelta = timedelta(seconds=5)
     """How long one call to a neighbour may take before it is tried again."""

@@ -72,6 +72,7 @@ def stream_config(spec: table.StreamSpec, replicas: int) -> dict[str, Any]:
     if spec.schedules:
         config["allow_msg_schedules"] = True
         config["allow_msg_ttl"] = True
+        config["allow_atomic"] = True
         # The server sets it with schedules; an update without it would be refused.
         config["allow_rollup_hdrs"] = True
     if spec.fed_stages:

@@ -15,8 +15,8 @@ from clarion.runtime.jetstream import Scheduler
 from clarion.runtime.streams import INTAKE, due_subject
 from clarion.runtime.time_zones import zone_of
 
-_AT_ONCE = 100
-"""Plans that are written at the same time."""
+_AT_ONCE = 500
+"""Plans that are written at the same time, with one sync to disk."""
 
 
 class Planner:
