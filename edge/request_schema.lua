@@ -277,6 +277,8 @@ types={
     ["channelTemplates"]={map="string"},
     ["ordered"]="boolean",
     ["priority"]="string",
+    ["escalate_until"]="string",
+    ["escalateUntil"]="string",
     ["send_window"]={message="clarion.api.router.v1.SendWindow"},
     ["sendWindow"]={message="clarion.api.router.v1.SendWindow"},
     ["limits"]={list={message="clarion.api.ratelimit.v1.LimitWindow"}},

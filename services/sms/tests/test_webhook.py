@@ -20,6 +20,7 @@ from clarion.api.channel.v1.webhook_service_pb2_grpc import (
 from clarion.api.event.v1 import notification_event_pb2 as event_pb
 from clarion.api.recipients.v1.consent_service_pb2_grpc import ConsentServiceStub
 from clarion.runtime.delivery.in_memory import make_job
+from clarion.runtime.delivery.reached import InMemoryReached
 from clarion.runtime.errors import UnavailableError
 from clarion.runtime.jetstream import GroupPublisher, InMemoryPublisher
 from clarion.runtime.testing import FakeClock, GrpcHarness, refused, serve
@@ -96,9 +97,35 @@ class Webhook:
         ]
 
 
+class Chain:
+    """The channels that stand by: what they were told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+        self.error: Exception | None = None
+
+    async def undelivered(self, tenant: str, delivery_id: str) -> None:
+        if self.error is not None:
+            raise self.error
+        self.told.append((tenant, delivery_id))
+
+
+@pytest.fixture
+def chain() -> Chain:
+    return Chain()
+
+
+@pytest.fixture
+def reached() -> InMemoryReached:
+    return InMemoryReached()
+
+
 @pytest.fixture
 async def webhook(
-    recipients_server: GrpcHarness, make_settings: Callable[..., Any]
+    recipients_server: GrpcHarness,
+    make_settings: Callable[..., Any],
+    chain: Chain,
+    reached: InMemoryReached,
 ) -> AsyncIterator[Webhook]:
     settings = make_settings(twilio_tenants=(f"{OURS}=demo", "AC2=bank"))
     publisher = InMemoryPublisher()
@@ -111,6 +138,8 @@ async def webhook(
             Suppressions(ConsentServiceStub(recipients_server.mesh())),
             settings.tenants,
             FakeClock(),
+            chain,
+            reached,
         ),
     )
     async with serve((add_WebhookServiceServicer_to_server, servicer)) as harness:
@@ -119,6 +148,49 @@ async def webhook(
             stub, publisher, settings.public_url, settings.twilio_auth_token.reveal()
         )
         await events.close()
+
+
+CHAINED = [
+    ("delivered", ["delivered"], False),
+    ("read", ["read"], False),
+    ("undelivered", [], True),
+    ("failed", [], True),
+    ("sent", [], False),
+]
+
+
+@pytest.mark.parametrize(("status", "marks", "passes"), CHAINED)
+async def test_a_receipt_stops_an_escalation_or_gives_the_next_channel_its_turn(
+    webhook: Webhook,
+    chain: Chain,
+    reached: InMemoryReached,
+    status: str,
+    marks: list[str],
+    passes: bool,
+) -> None:
+    await webhook.status(status)
+    assert reached.marks == [("demo", JOB.notification_id, mark) for mark in marks]
+    assert chain.told == [("demo", JOB.delivery_id)] * passes
+
+
+@pytest.mark.parametrize(
+    ("double", "status"), [("chain", "failed"), ("reached", "read")]
+)
+async def test_a_receipt_that_cannot_be_acted_on_is_asked_for_again(
+    webhook: Webhook,
+    chain: Chain,
+    reached: InMemoryReached,
+    double: str,
+    status: str,
+) -> None:
+    down: Any = chain if double == "chain" else reached
+    down.error = UnavailableError("away")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await webhook.status(status)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    down.error = None
+    await webhook.status(status)
+    assert len({event.event_id for event in webhook.events}) == 1
 
 
 async def test_a_receipt_becomes_an_event(webhook: Webhook) -> None:

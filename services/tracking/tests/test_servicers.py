@@ -57,6 +57,39 @@ def get(id):
     return pb2.GetNotificationRequest(notification_id=id)
 
 
+async def test_a_chain_is_shown_with_what_each_step_decided(tracking, writer, make):
+    n = make.id()
+    push, sms = make.delivery(n), make.delivery(n, "sms")
+    standby = ("standby", "first_available")
+    first = make.decided(n, {"push": [push], "sms": standby, "email": standby})
+    second = make.decided(n, {"sms": [sms], "email": standby}, at=3)
+    second.event_id = make.id()
+    for decided in (first, second):
+        decided.decided.decision.strategy = "first_available"
+
+    async def shown():
+        return (await tracking.GetNotification(get(n))).notification
+
+    def states(record):
+        return {one.channel: (one.status, one.reason) for one in record.deliveries}
+
+    await writer.write(make.batch(first, make.attempt("failed", n, push, 1, at=1)))
+    record = await shown()
+    assert record.status == "processing"
+    assert states(record)["sms"] == ("standby", "first_available")
+    await writer.write(make.batch(make.attempt("sent", n, sms, 1, at=4, channel="sms")))
+    await writer.write(make.batch(second))
+    record = await shown()
+    assert record.status == "sent"
+    assert [one.channel for one in record.deliveries] == ["email", "push", "sms"]
+    assert states(record)["email"] == ("standby", "first_available")
+    assert {c.channel: c.outcome for c in record.decision.channels} == {
+        "push": "planned",
+        "sms": "planned",
+        "email": "standby",
+    }
+
+
 async def test_a_notification_is_shown_with_all_that_happened(tracking, writer, make):
     n = make.id()
     push = make.delivery(n)

@@ -37,6 +37,10 @@ STORIES = [
     ([("SENT", 1, 1), ("UNDELIVERED", 2, 0), ("OPENED", 3, 0)], Status.OPENED),
     ([("SENT", 1, 1), ("READ", 2, 0), ("CLICKED", 3, 0)], Status.READ),
     ([("deferred", 0, 0), ("skipped", 5, 0)], Status.SKIPPED),
+    ([("standby", 0, 0), ("standby", 3, 0)], Status.STANDBY),
+    ([("standby", 0, 0), ("deferred", 3, 0)], Status.DEFERRED),
+    ([("standby", 0, 0), ("skipped", 5, 0)], Status.SKIPPED),
+    ([("standby", 0, 0), ("failed", 5, 0)], Status.FAILED),
     ([("planned", 0, 0), ("RETRYING", 1, 1), ("EXPIRED", 2, 0)], Status.EXPIRED),
     ([("digested", 0, 0), ("EXPIRED", 2, 0)], Status.EXPIRED),
     ([("deferred", 0, 0), ("digested", 2, 0)], Status.DIGESTED),
@@ -71,6 +75,18 @@ MASKS = [
     (state.bits(Status.DIGESTED) | Fact.CANCELLED, "cancelled"),
     (state.bits(Status.SUPERSEDED), "cancelled"),
     (state.bits(Status.EXPIRED), "expired"),
+    (state.bits(Status.PLANNED, Status.STANDBY), "processing"),
+    (state.bits(Status.SENT, Status.STANDBY), "sent"),
+    (state.bits(Status.DEFERRED, Status.STANDBY), "deferred"),
+    (state.bits(Status.FAILED, Status.STANDBY), "processing"),
+    (state.bits(Status.DEAD_LETTERED, Status.STANDBY), "processing"),
+    (state.bits(Status.SUPPRESSED, Status.STANDBY), "processing"),
+    (state.bits(Status.CANCELLED, Status.STANDBY), "cancelled"),
+    (state.bits(Status.SUPERSEDED, Status.STANDBY), "cancelled"),
+    (state.bits(Status.EXPIRED, Status.STANDBY), "expired"),
+    (state.bits(Status.READ, Status.SKIPPED), "read"),
+    (Fact.CHAIN | state.bits(Status.SENT, Status.FAILED), "sent"),
+    (Fact.CHAIN | state.bits(Status.FAILED), "failed"),
 ]
 
 CHANNELS = [
@@ -81,6 +97,10 @@ CHANNELS = [
         [Status.SENT, Status.FAILED],
     ),
     ([("push", False, Status.DEFERRED)], [Status.DEFERRED]),
+    (
+        [("push", False, Status.STANDBY), ("push", True, Status.SENT)],
+        [Status.SENT],
+    ),
     (
         [("push", False, Status.DEFERRED), ("push", True, Status.FAILED)],
         [Status.FAILED],

@@ -15,12 +15,19 @@ import pytest
 from redis.asyncio import Redis
 
 from clarion.api.event.v1 import notification_event_pb2 as event_pb
-from clarion.api.event.v1.work_pb2 import DeliveryChunk, DeliveryJob
+from clarion.api.event.v1.work_pb2 import (
+    DeliveryChunk,
+    DeliveryJob,
+    IntakeChunk,
+    IntakeItem,
+)
 from clarion.runtime.clock import SystemClock
 from clarion.runtime.delivery.attempts import RetryPolicy
+from clarion.runtime.delivery.chains import Chains
 from clarion.runtime.delivery.claims import Claims
 from clarion.runtime.delivery.follow_ups import FollowUps
 from clarion.runtime.delivery.in_memory import ScriptedProvider
+from clarion.runtime.delivery.reached import ValkeyReached
 from clarion.runtime.delivery.recorder import Recorder
 from clarion.runtime.delivery.unsent import Unsent
 from clarion.runtime.delivery.worker import DeliveryWorker
@@ -66,6 +73,27 @@ class Mesh:
     def claims(self, lease: timedelta = LEASE) -> Claims:
         return Claims(self.redis, lease=lease)
 
+    def chains(self, streams: Any = None, **chain: bool) -> Chains:
+        streams = streams or self.streams
+        return Chains(
+            self.redis,
+            streams.publisher,
+            streams.scheduler,
+            ValkeyReached(self.redis),
+            SystemClock(),
+            **chain,
+        )
+
+    async def steps(self) -> list[IntakeItem]:
+        """What was passed on to the router, each message once."""
+        answer = await self.streams.js.request("STREAM.INFO.INTAKE")
+        state = answer["state"]
+        found: list[IntakeItem] = []
+        for sequence in range(max(state["first_seq"], 1), state["last_seq"] + 1):
+            body = await self._read("INTAKE", sequence)
+            found += IntakeChunk.FromString(body).items
+        return found
+
     async def worker(
         self,
         provider: ScriptedProvider,
@@ -73,6 +101,7 @@ class Mesh:
         policy: RetryPolicy = QUICK,
         lease: timedelta = LEASE,
         on_failed: Any = None,
+        **chain: bool,
     ) -> Running:
         clock = SystemClock()
         streams = self.streams
@@ -98,6 +127,7 @@ class Mesh:
             clock=clock,
             follow_ups=follow_ups,
             unsent=Unsent(self.redis, streams.publisher, streams.scheduler, clock),
+            chains=self.chains(**chain),
         )
         worker = DeliveryWorker(
             "push",

@@ -58,3 +58,18 @@ def unsent_deliveries_key(tenant: str, notification_id: str) -> str:
 def idempotency_key(tenant: str, notification_id: str) -> str:
     """The digest of the body that an idempotency key was used with."""
     return f"idempotency:{{{tenant}}}:{notification_id}"
+
+
+def escalation_key(tenant: str, notification_id: str) -> str:
+    """What is known of an escalation under way: its deadlines and what reached."""
+    return f"escalation:{{{tenant}}}:{notification_id}"
+
+
+def chain_key(tenant: str, notification_id: str, release: int) -> str:
+    """The deliveries that one decision planned and that ended without being sent."""
+    return f"chain:{{{tenant}}}:{notification_id}:{release}"
+
+
+def fallback_key(tenant: str, delivery_id: str) -> str:
+    """What is decided when a delivery that was sent turns out not to have arrived."""
+    return f"fallback:{{{tenant}}}:{delivery_id}"

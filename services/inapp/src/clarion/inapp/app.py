@@ -8,12 +8,14 @@ from clarion.api.inapp.v1.inbox_service_pb2_grpc import (
 from clarion.inapp.inbox import Inbox
 from clarion.inapp.live import LiveChanges
 from clarion.inapp.provider import POLICY, InboxProvider
+from clarion.inapp.reaching import Reaching
 from clarion.inapp.reading import CHANNEL, Marking
 from clarion.inapp.servicer import InboxServicer
 from clarion.inapp.settings import Settings
 from clarion.inapp.watching import Watches
 from clarion.runtime.clock import SystemClock
 from clarion.runtime.delivery import add_channel
+from clarion.runtime.delivery.reached import ValkeyReached
 from clarion.runtime.jetstream import event_publisher
 from clarion.runtime.service import Service
 
@@ -27,6 +29,9 @@ async def build(service: Service, settings: Settings) -> None:
     await live.start()
     events = event_publisher(streams.publisher, "inapp")
     service.on_close(events.close)
+    reaching = Reaching(ValkeyReached(await service.redis()))
+    service.add_task("reads", reaching.run)
+    service.on_close(reaching.close)
     watches = Watches(
         inbox,
         live,
@@ -36,7 +41,9 @@ async def build(service: Service, settings: Settings) -> None:
     )
     service.add_servicer(
         add_InboxServiceServicer_to_server,
-        InboxServicer(inbox, Marking(inbox, live, events, clock), watches),
+        InboxServicer(inbox, Marking(inbox, live, events, clock, reaching), watches),
     )
     provider = InboxProvider(inbox, live, clock)
-    await add_channel(service, CHANNEL, [provider], policy=POLICY)
+    await add_channel(
+        service, CHANNEL, [provider], policy=POLICY, sent_is_delivered=True
+    )

@@ -11,6 +11,7 @@ from clarion.api.event.v1.notification_event_pb2 import (
 )
 from clarion.inapp.inbox import Inbox, Marked, Owner
 from clarion.inapp.live import LiveChanges
+from clarion.inapp.reaching import Reaching
 from clarion.runtime.clock import Clock
 from clarion.runtime.ids import event_id
 from clarion.runtime.jetstream import GroupPublisher
@@ -28,11 +29,13 @@ class Marking:
         live: LiveChanges,
         events: GroupPublisher[bytes],
         clock: Clock,
+        reaching: Reaching,
     ) -> None:
         self._inbox = inbox
         self._live = live
         self._events = events
         self._clock = clock
+        self._reaching = reaching
 
     async def mark(self, owner: Owner, item_ids: Sequence[str], mark: str) -> Marked:
         """Returns when the mark and, for ``read``, its events are stored.
@@ -40,6 +43,12 @@ class Marking:
         Raises UnavailableError; repeating is safe and tells what was not told yet.
         """
         marked = await self._inbox.mark(owner, item_ids, mark, self._clock.now())
+        if mark == _READ and marked.items:
+            # First: it may be what stops an SMS that is about to be sent.
+            await self._reaching.read(
+                owner.tenant,
+                list({notification: None for _, notification, _ in marked.items}),
+            )
         if marked.changed:
             await self._live.publish([owner])
         if mark == _READ and marked.items:

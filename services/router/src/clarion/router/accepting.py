@@ -54,9 +54,7 @@ class Acceptance:
         """
         now = self._clock.now()
         policy = self._types.policy(caller.tenant, notification.type)
-        wrong = objections(
-            notification, self._limits, now, "notification", policy.has_template
-        )
+        wrong = objections(notification, self._limits, now, "notification", policy)
         if wrong:
             metrics.record_refused("invalid_argument")
             raise InvalidArgumentError(violations=wrong)
@@ -80,7 +78,7 @@ class Acceptance:
             path = f"notifications[{index}]"
             policy = self._types.policy(caller.tenant, notification.type)
             wrong = violations(notification, path) or objections(
-                notification, self._limits, now, path, policy.has_template
+                notification, self._limits, now, path, policy
             )
             if wrong:
                 metrics.record_refused("invalid_argument")

@@ -16,6 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from clarion.api.router.v1.notification_pb2 import Notification
 from clarion.api.router.v1.notification_type_service_pb2 import NotificationType
+from clarion.router.notification_types import DEFAULT_CHANNELS, ESCALATE, TypePolicy
 from clarion.runtime.errors import FieldViolation
 from clarion.runtime.time_zones import REMEDY, is_time_zone
 
@@ -50,11 +51,11 @@ def objections(
     limits: AdmissionLimits,
     now: datetime,
     path: str,
-    has_template: bool = False,
+    policy: TypePolicy | None = None,
 ) -> list[FieldViolation]:
     """What stands against accepting it; ``path`` is where the notification stands.
 
-    ``has_template`` says that its type has one.
+    ``policy`` is that of its type, where the type is known.
     """
     found: list[FieldViolation] = []
 
@@ -82,13 +83,23 @@ def objections(
         notification.template_id
         or notification.title
         or notification.message
-        or has_template
+        or (policy is not None and policy.has_template)
     ):
         object_to(
             "title",
             "is required: give title, message or template_id",
             "title.required",
         )
+    if notification.strategy == ESCALATE:
+        channels = notification.channels or (
+            policy.channels if policy is not None else DEFAULT_CHANNELS
+        )
+        if len(channels) < 2:
+            object_to(
+                "channels",
+                "an escalation needs two channels or more",
+                "escalate.channels",
+            )
     if notification.HasField("data"):
         _judge_data(notification.data, object_to)
     judge_send_window(notification, object_to)

@@ -44,6 +44,8 @@ from clarion.router.schedules.table import PostgresScheduleTable
 from clarion.router.servicer import NotificationServicer
 from clarion.router.settings import Settings
 from clarion.router.storing import Store
+from clarion.router.strategies.escalations import ValkeyEscalations
+from clarion.router.strategies.stepping import Escalating, Stepping
 from clarion.router.topics import GrpcTopics
 from clarion.router.valkey_keys import ValkeyIdempotencyKeys
 from clarion.runtime import chunks
@@ -165,6 +167,7 @@ async def build(service: Service, settings: Settings) -> None:
     )
 
     collapsing = Collapsing(ValkeyLatest(valkey, settings.collapse_window))
+    escalations = ValkeyEscalations(valkey)
     router = Router(
         neighbours,
         streams.publisher,
@@ -173,9 +176,13 @@ async def build(service: Service, settings: Settings) -> None:
         types,
         collapsing,
         turns,
+        stepping=Stepping(escalations, scheduler),
+    )
+    escalating = Escalating(
+        router, escalations, scheduler, streams.publisher, types, clock
     )
     topics = GrpcTopics(service.channel("recipients"), settings.neighbour_deadline)
-    fan_out = FanOut(router, topics, cancels, streams.publisher)
+    fan_out = FanOut(escalating, topics, cancels, streams.publisher)
 
     table = PostgresScheduleTable(pool)
     planner = Planner(neighbours, scheduler, types)

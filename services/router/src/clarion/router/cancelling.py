@@ -12,6 +12,7 @@ from clarion.api.event.v1.notification_event_pb2 import (
 )
 from clarion.router.ordering import InMemoryTurns, Turns
 from clarion.router.releasing import release_subject
+from clarion.router.strategies.chain import escalation_subject
 from clarion.runtime.clock import Clock
 from clarion.runtime.ids import event_id
 from clarion.runtime.jetstream import GroupPublisher, Scheduler
@@ -150,7 +151,8 @@ class Cancellation:
     async def cancel(self, tenant: str, notification_id: str) -> str:
         """CANCELLED when it still waited, CANCELLING when it may be under way.
 
-        What waits is scheduled, deferred or part of a digest that is still open.
+        What waits is scheduled, deferred or part of a digest that is still open. The
+        timer of an escalation is removed.
 
         The mark comes first: what fires between the two steps is stopped by it.
         Raises UnavailableError; repeating is safe.
@@ -164,10 +166,14 @@ class Cancellation:
             release_subject(tenant, notification_id)
         )
         removed += await self._digests.remove(tenant, notification_id)
+        # A step of an escalation was sent: only what would follow is taken back.
+        stopped = await self._scheduler.cancel(
+            escalation_subject(tenant, notification_id)
+        )
         status = CANCELLED if removed or before == CANCELLED else CANCELLING
         # A cancel that died after the removal left its mark and perhaps no event; the
         # notification would count as scheduled for ever.
-        if removed or before == BEGUN:
+        if removed or stopped or before == BEGUN:
             await self._tell(tenant, notification_id)
         if status != before:
             await self._marks.end(tenant, notification_id, status)

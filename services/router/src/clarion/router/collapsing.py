@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from clarion.api.event.v1.work_pb2 import IntakeItem
-from clarion.router.deciding import DEFERRED, DIGESTED, PLANNED, Plan
+from clarion.router.deciding import DEFERRED, DIGESTED, PLANNED, STANDBY, Plan
 from clarion.runtime.keys import latest_key
 from clarion.runtime.valkey import redis_errors
 
@@ -24,7 +24,7 @@ SUPERSEDED = "superseded"
 COLLAPSE_KEY = "collapse_key"
 """The reason of what is superseded."""
 
-_OPEN = frozenset({PLANNED, DEFERRED, DIGESTED})
+_OPEN = frozenset({PLANNED, DEFERRED, STANDBY, DIGESTED})
 """Outcomes after which a notification is still to be sent."""
 
 Place = tuple[int, str]

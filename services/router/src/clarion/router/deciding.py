@@ -25,6 +25,7 @@ from clarion.router.admission import seconds
 from clarion.router.consent import WITHDRAWN, is_withdrawn
 from clarion.router.digests.windows import Wait, wait_of
 from clarion.router.notification_types import (
+    ALL,
     DEFER,
     DIGEST,
     IGNORE,
@@ -43,6 +44,7 @@ RATE_LIMITED = "rate_limited"
 DEFERRED = "deferred"
 DIGESTED = "digested"
 FAILED = "failed"
+STANDBY = "standby"
 
 QUIET_HOURS = "quiet_hours"
 SEND_WINDOW = "send_window"
@@ -84,6 +86,12 @@ class Plan:
     """When channels that disturb are used; any time where there is none."""
     permit: AcquireResult | None = None
     """What the limiter said, where it was asked."""
+    strategy: str = ALL
+    """How the channels are used; with another than ``all`` in their order."""
+    escalate_time: datetime | None = None
+    """When the next channel is used as well, where an escalation goes on."""
+    fallback: bytes = b""
+    """What is decided when nothing of a chain's channel is sent: an IntakeItem."""
     wait: Wait | None = None
     """How long it waits for others, where it becomes part of a digest."""
 
@@ -108,6 +116,26 @@ class Plan:
         waited = self.item.channels
         asked = self.item.notification.channels or self.policy.channels
         return not waited or len(waited) >= len(asked)
+
+    @property
+    def escalate_until(self) -> str:
+        """What stops an escalation: that it began with, whatever its type says now."""
+        return self.item.escalation.until or self.policy.escalate_until
+
+    @property
+    def standing_by(self) -> list[str]:
+        """The channels that are used when those before them do not do."""
+        return [plan.channel for plan in self.channels if plan.outcome == STANDBY]
+
+    def stand_by(self, *used: str) -> None:
+        """Has all channels stand by behind the first one with such an outcome."""
+        is_behind = False
+        for channel in self.channels:
+            if is_behind:
+                channel.object(STANDBY, self.strategy)
+                channel.release_time = None
+            elif channel.outcome in used:
+                is_behind = True
 
     def object(self, outcome: str, reason: str) -> None:
         """Takes every channel that is still planned out of the plan."""
@@ -176,6 +204,7 @@ def decide(
         window=window_of(notification.send_window)
         if notification.HasField("send_window")
         else policy.send_window,
+        strategy=notification.strategy or policy.strategy,
     )
     if plan.expiry is not None and is_over(plan.expiry, now):
         plan.object(EXPIRED, "expired")
@@ -186,6 +215,8 @@ def decide(
     if policy.digest is None or not plan.is_collected:
         for channel in plan.channels:
             _judge(plan, channel, now)
+        if plan.strategy != ALL:
+            plan.stand_by(DEFERRED)
         return plan
     plan.window = None
     for channel in plan.channels:

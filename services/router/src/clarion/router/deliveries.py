@@ -116,8 +116,9 @@ def write_down(
     trace.default_preferences_version = preferences.defaults_version
     trace.release = item.release
     trace.decided_time.CopyFrom(now)
+    trace.strategy = plan.strategy
     jobs: list[EncodedJob] = []
-    contents = [_content_of(plan, channel, rendered) for channel in plan.channels]
+    contents = [content_of(plan, channel, rendered) for channel in plan.channels]
     deliveries = planned_together(plan)
     for channel, content in zip(plan.channels, contents, strict=True):
         decision = trace.channels.add(
@@ -131,6 +132,12 @@ def write_down(
         decision.template_version = content.template_version
         job = _job_for(plan, channel.channel, content, trace_parent)
         job.deliveries = deliveries
+        if plan.fallback:
+            job.fallback = plan.fallback
+            job.fallback_deliveries = len(channel.targets)
+        if plan.escalate_time is not None:
+            job.escalate_until = plan.escalate_until
+            decision.escalate_time.FromDatetime(plan.escalate_time)
         for target in channel.targets:
             job.delivery_id = delivery_id(
                 item.notification_id, channel.channel, target.address
@@ -153,7 +160,8 @@ def write_down(
     return jobs, event
 
 
-def _content_of(plan: Plan, channel: ChannelPlan, rendered: Rendered) -> Content | None:
+def content_of(plan: Plan, channel: ChannelPlan, rendered: Rendered) -> Content | None:
+    """What a channel says; one that cannot be rendered fails by this."""
     if channel.outcome != PLANNED:
         return None
     result = rendered[plan.item.notification_id, channel.channel]

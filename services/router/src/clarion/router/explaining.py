@@ -21,6 +21,7 @@ from clarion.router.deliveries import Rendered, render_items_for, write_down
 from clarion.router.notification_types import Types
 from clarion.router.permits import apply_permit, permit_for
 from clarion.router.ports import Neighbours
+from clarion.router.strategies.chain import escalates, is_chain, use_first
 from clarion.runtime.caller import Caller
 from clarion.runtime.clock import Clock
 from clarion.runtime.errors import InvalidArgumentError
@@ -61,9 +62,7 @@ class Explanation:
         """
         now, tenant = self._clock.now(), caller.tenant
         policy = self._types.policy(tenant, notification.type)
-        wrong = objections(
-            notification, self._limits, now, "notification", policy.has_template
-        )
+        wrong = objections(notification, self._limits, now, "notification", policy)
         if wrong:
             raise InvalidArgumentError(violations=wrong)
         key = notification.idempotency_key
@@ -84,6 +83,10 @@ class Explanation:
         wanting = render_items_for(plan)
         results = await ask.render(tenant, wanting) if wanting else ()
         rendered = {(result.key, result.channel): result for result in results}
+        if is_chain(plan):
+            use_first(plan, rendered)
+            if escalates(plan):
+                plan.escalate_time = now + policy.escalate_after
         stamp = Timestamp()
         stamp.FromDatetime(now)
         _, event = write_down(plan, rendered, "", stamp, with_rules=True)

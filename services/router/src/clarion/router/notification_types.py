@@ -21,6 +21,13 @@ IGNORE = "ignore"
 DROP = "drop"
 DIGEST = "digest"
 
+ALL = "all"
+FIRST_AVAILABLE = "first_available"
+ESCALATE = "escalate"
+ESCALATE_AFTER = timedelta(minutes=10)
+UNTIL_DELIVERED = "delivered"
+UNTIL_READ = "read"
+
 _CATEGORIES = {
     "order_updates": (
         "order_confirmation",
@@ -65,6 +72,12 @@ class TypePolicy:
     """By channel; wins over ``template_id``."""
     digest: DigestPolicy | None = None
     """How they are collected, where they are."""
+    strategy: str = ALL
+    """all, first_available or escalate."""
+    escalate_after: timedelta = ESCALATE_AFTER
+    """How long each step of an escalation waits."""
+    escalate_until: str = UNTIL_READ
+    """What stops an escalation: delivered or read."""
 
     @property
     def has_template(self) -> bool:

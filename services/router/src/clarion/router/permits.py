@@ -15,6 +15,7 @@ from clarion.router.deciding import (
     FAILED,
     PLANNED,
     RATE_LIMITED,
+    STANDBY,
     ChannelPlan,
     Plan,
     is_over,
@@ -52,12 +53,12 @@ def permit_for(plan: Plan) -> AcquireItem:
 
 
 def unused_permit(plan: Plan) -> AcquireItem | None:
-    """What was taken for channels that then could not be rendered.
+    """What was taken for channels that then could not be rendered or stand by.
 
     All of it when no channel is sent on; where only some of the channels were
     released, the others may have used it.
     """
-    failed = [one.channel for one in plan.channels if one.outcome == FAILED]
+    failed = [one.channel for one in plan.channels if one.outcome in (FAILED, STANDBY)]
     if not failed or plan.permit is None or plan.permit.unchecked:
         return None
     unused = permit_for(plan)
@@ -76,7 +77,7 @@ def planned_together(plan: Plan) -> int:
     for channel in plan.channels:
         if channel.outcome == PLANNED:
             count += len(channel.targets)
-        elif channel.outcome == DEFERRED:
+        elif channel.outcome in (DEFERRED, STANDBY):
             return 0
     return count
 

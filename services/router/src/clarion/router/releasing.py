@@ -12,7 +12,10 @@ from clarion.api.event.v1.notification_event_pb2 import (
     NotificationEvent,
 )
 from clarion.api.event.v1.work_pb2 import IntakeItem
-from clarion.router.deciding import DEFERRED, Plan
+from clarion.router.deciding import DEFERRED, STANDBY, Plan
+from clarion.router.notification_types import ALL
+from clarion.router.strategies.chain import RELEASE as CAUSE
+from clarion.router.strategies.chain import following
 from clarion.runtime import chunks
 from clarion.runtime.ids import event_id
 from clarion.runtime.streams import INTAKE, due_subject, later_subject
@@ -47,10 +50,18 @@ def release_of(plan: Plan, now: Timestamp) -> Release | None:
     if due is None:
         return None
     item = plan.item
-    later = IntakeItem()
-    later.CopyFrom(item)
-    later.release = item.release + 1
-    later.channels[:] = [channel.channel for channel in waiting]
+    if plan.strategy == ALL:
+        later = IntakeItem()
+        later.CopyFrom(item)
+        later.release = item.release + 1
+        later.channels[:] = [channel.channel for channel in waiting]
+    else:
+        # Who stands by comes along: it is used if those before it then do not do.
+        later = following(
+            plan,
+            CAUSE,
+            [c.channel for c in plan.channels if c.outcome in (DEFERRED, STANDBY)],
+        )
     event = NotificationEvent(
         event_id=event_id(item.notification_id, DEFERRED, str(item.release)),
         tenant_id=item.tenant_id,

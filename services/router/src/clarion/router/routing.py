@@ -32,6 +32,8 @@ from clarion.router.ordering import InMemoryTurns, Turn, Turns, turn_of
 from clarion.router.permits import apply_permit, permit_for, unused_permit
 from clarion.router.ports import Neighbours
 from clarion.router.releasing import Release, release_of
+from clarion.router.strategies.escalations import InMemoryEscalations
+from clarion.router.strategies.stepping import Stepping
 from clarion.runtime import chunks
 from clarion.runtime.clock import Clock
 from clarion.runtime.jetstream import Publisher, Scheduler
@@ -76,6 +78,7 @@ class Router:
         collapsing: Collapsing | None = None,
         turns: Turns | None = None,
         governor: Governor | None = None,
+        stepping: Stepping | None = None,
     ) -> None:
         self._governor = governor or Governor(STEP)
         self._neighbours = neighbours
@@ -86,6 +89,7 @@ class Router:
         self._clock = clock
         self._scheduler = scheduler
         self._types = types or BuiltInTypes()
+        self._stepping = stepping or Stepping(InMemoryEscalations(clock.now), scheduler)
 
     async def route(self, items: Sequence[IntakeItem]) -> None:
         """Returns when every job and every decision of the batch is stored.
@@ -159,8 +163,10 @@ class Router:
         wanting = [item for plan in plans for item in render_items_for(plan)]
         results = await self._neighbours.render(tenant, wanting) if wanting else ()
         rendered = {(result.key, result.channel): result for result in results}
+        decided = self._clock.now()
+        await self._stepping.begin(plans, rendered, decided)
         now = Timestamp()
-        now.FromDatetime(self._clock.now())
+        now.FromDatetime(decided)
         jobs: list[EncodedJob] = []
         events: list[tuple[str, bytes]] = []
         releases: list[Release] = []
@@ -194,6 +200,7 @@ class Router:
         # First what waits: it is told as deferred or digested when it is stored.
         await _all(self._schedule(release) for release in releases)
         await self._collect(folds)
+        await self._stepping.set_timers(plans)
         await self._publish(jobs, events)
         metrics.record_decisions(plans)
 

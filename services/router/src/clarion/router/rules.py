@@ -20,13 +20,14 @@ from clarion.router.deciding import (
     PLANNED,
     QUIET_HOURS,
     SEND_WINDOW,
+    STANDBY,
     SUPPRESSED,
     UNSUBSCRIBED,
     ChannelPlan,
     Plan,
     passes_unsubscribed,
 )
-from clarion.router.notification_types import DIGEST, IGNORE
+from clarion.router.notification_types import ALL, DIGEST, IGNORE
 from clarion.router.permit_rules import RULE as LIMIT_RULE
 from clarion.router.permit_rules import rules_of_permit
 from clarion.router.quiet_hours import QUIET_CHANNELS
@@ -40,6 +41,8 @@ FAIL = "fail"
 _EXPIRY = "expiry"
 _RECIPIENT = "recipient"
 _CRITICAL = "critical"
+_STRATEGY = "strategy"
+_REACHED = "escalation"
 _TEMPLATE = "template"
 _CONSENT = "consent"
 
@@ -56,6 +59,8 @@ _OF_REASON = {
     SEND_WINDOW: SEND_WINDOW,
     NEVER_IN_WINDOW: SEND_WINDOW,
     DIGEST: DIGEST,
+    "already_read": _REACHED,
+    "already_delivered": _REACHED,
 }
 Describe = Callable[[Plan, ChannelPlan], str]
 
@@ -66,6 +71,11 @@ def rules_of(plan: Plan) -> Iterator[RuleOutcome]:
     is_over = bool(stopped) and all(rule == _EXPIRY for rule in stopped)
     yield _told(_EXPIRY, "", SKIP if is_over else PASS, _expiry(plan))
     if is_over:
+        return
+    if _REACHED in stopped:
+        for channel in plan.channels:
+            detail = f"{channel.reason.replace('_', ' ')} before the step was due"
+            yield _told(_REACHED, channel.channel, SKIP, detail)
         return
     is_unknown = not plan.profile.found
     detail = "not known" if is_unknown else "known"
@@ -91,12 +101,30 @@ def rules_of(plan: Plan) -> Iterator[RuleOutcome]:
             yield _told(_TEMPLATE, channel.channel, FAIL, channel.reason)
         elif stop == "":
             yield _told(_TEMPLATE, channel.channel, PASS, "rendered")
+    if plan.strategy != ALL:
+        yield from _strategy(plan)
+
+
+def _strategy(plan: Plan) -> Iterator[RuleOutcome]:
+    in_use = ""
+    for channel in plan.channels:
+        if channel.outcome == STANDBY:
+            detail = f"stands by behind {in_use}"
+            if plan.escalate_time is not None:
+                until = plan.escalate_time.isoformat(timespec="milliseconds")
+                detail = f"{detail}, until {until} or it is {plan.escalate_until}"
+            yield _told(_STRATEGY, channel.channel, STANDBY, detail)
+        elif channel.outcome in (PLANNED, DEFERRED):
+            in_use = channel.channel
+            yield _told(_STRATEGY, in_use, PASS, f"{plan.strategy}: is used")
 
 
 def _stopped_at(plan: Plan, channel: ChannelPlan) -> str:
     """The rule that objected to a channel; nothing for one that is planned."""
     if channel.outcome == PLANNED:
         return ""
+    if channel.outcome == STANDBY:
+        return _STRATEGY
     if channel.outcome == FAILED:
         return _TEMPLATE
     if channel.outcome == SUPPRESSED:
@@ -105,6 +133,8 @@ def _stopped_at(plan: Plan, channel: ChannelPlan) -> str:
 
 
 def _of_channel(plan: Plan, channel: ChannelPlan, stop: str) -> Iterator[RuleOutcome]:
+    if stop == _STRATEGY:
+        return  # looked at when its turn comes
     for rule, describe in _CHANNEL_RULES.items():
         if plan.policy.critical and rule in _WISHES:
             continue

@@ -8,6 +8,7 @@ from clarion.api.channel.v1.webhook_service_pb2_grpc import (
 from clarion.api.recipients.v1.consent_service_pb2_grpc import ConsentServiceStub
 from clarion.runtime.clock import SystemClock
 from clarion.runtime.delivery import add_channel
+from clarion.runtime.delivery.reached import ValkeyReached
 from clarion.runtime.jetstream import event_publisher
 from clarion.runtime.service import Service
 from clarion.sms.providers.twilio import TwilioProvider
@@ -22,11 +23,12 @@ async def build(service: Service, settings: Settings) -> None:
     """Delivers the channel ``sms`` by Twilio and takes its receipts and opt-outs."""
     clock = SystemClock()
     suppressions = Suppressions(ConsentServiceStub(service.channel("recipients")))
-    await add_channel(
+    chains = await add_channel(
         service,
         CHANNEL,
         [TwilioProvider(settings, clock)],
         on_failed=suppressions.on_failed,
+        has_receipts=True,
     )
     streams = await service.connect_streams()
     events = event_publisher(streams.publisher, CHANNEL)
@@ -36,6 +38,13 @@ async def build(service: Service, settings: Settings) -> None:
         WebhookServicer(
             settings.public_url,
             SignatureCheck(settings.twilio_auth_token, settings.twilio_shared_key),
-            Receiving(events, suppressions, settings.tenants, clock),
+            Receiving(
+                events,
+                suppressions,
+                settings.tenants,
+                clock,
+                chains,
+                ValkeyReached(await service.redis()),
+            ),
         ),
     )

@@ -7,11 +7,15 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from clarion.api.event.v1.notification_event_pb2 import (
+    EVENT_KIND_DELIVERED,
+    EVENT_KIND_OPENED,
+    EVENT_KIND_UNDELIVERED,
     EventChunk,
     NotificationEvent,
     Receipt,
 )
 from clarion.runtime.clock import Clock
+from clarion.runtime.delivery.reached import DELIVERED, READ, Reached
 from clarion.runtime.errors import InvalidArgumentError, NotFoundError
 from clarion.runtime.ids import event_id
 from clarion.sms import metrics
@@ -22,6 +26,7 @@ from clarion.sms.suppressing import CHANNEL, SOURCE
 _log = logging.getLogger(__name__)
 
 ANY_NUMBER = "*"
+_REACHED = {EVENT_KIND_DELIVERED: DELIVERED, EVENT_KIND_OPENED: READ}
 
 
 class EventSink(Protocol):
@@ -44,6 +49,14 @@ class OptOuts(Protocol):
         ...
 
 
+class Chain(Protocol):
+    """The channels that stand by behind this one: ``Chains``."""
+
+    async def undelivered(self, tenant: str, delivery_id: str) -> None:
+        """It did not arrive: the next one has its turn. Raises TransientError."""
+        ...
+
+
 class Receiving:
     """Stores receipts and opt-outs. Raises TransientError: let the provider repeat."""
 
@@ -53,11 +66,15 @@ class Receiving:
         opt_outs: OptOuts,
         tenants: Mapping[str, str],
         clock: Clock,
+        chain: Chain,
+        reached: Reached,
     ) -> None:
         self._events = events
         self._opt_outs = opt_outs
         self._tenants = tenants
         self._clock = clock
+        self._chain = chain
+        self._reached = reached
 
     async def receive(
         self, message: StatusCallback | Inbound, ref: DeliveryRef | None
@@ -100,8 +117,14 @@ class Receiving:
             ),
         )
         event.occurred_time.FromDatetime(self._clock.now())
+        how = _REACHED.get(kind)
+        if how is not None:
+            # First: it may stop what is about to be sent on another channel.
+            await self._reached.mark(ref.tenant, [ref.notification_id], how)
         body = EventChunk(events=[event]).SerializeToString()
         await self._events.submit(body, len(body))
+        if kind == EVENT_KIND_UNDELIVERED:
+            await self._chain.undelivered(ref.tenant, ref.delivery_id)
         if message.suppress and message.to:
             await self._opt_outs.suppress(ref.tenant, message.to, message.suppress)
 

@@ -34,6 +34,7 @@ _DECIDED = event_pb2.EVENT_KIND_DECIDED
 _WITH_ATTEMPT = frozenset(state.ATTEMPT_OUTCOMES)
 _KIND_FACTS = {kind: int(fact) for kind, fact in state.KIND_FACTS.items()}
 _DECIDED_FACT = int(Fact.DECIDED)
+_CHAIN_FACT = int(Fact.CHAIN)
 _MOST_ATTEMPTS = 32_767
 _AHEAD = timedelta(days=2)
 
@@ -173,6 +174,8 @@ class Batch:
     ) -> None:
         decision, position = decided.decision, len(self.events)
         story.facts |= _DECIDED_FACT
+        if decision.strategy in state.CHAINS:
+            story.facts |= _CHAIN_FACT
         if not story.category:
             category = decision.category or decided.notification.category
             story.category = self._names[category or story.type]

@@ -10,6 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from clarion.api.event.v1 import notification_event_pb2 as event_pb2
+from clarion.api.router.v1.decision_pb2 import DecisionTrace
 from clarion.api.tracking.v1 import tracking_service_pb2 as tracking_pb2
 from clarion.tracking import state
 from clarion.tracking.event_values import NO_ID, uuid_text
@@ -95,7 +96,7 @@ def add_events(
         if event.kind == _DECIDED:
             decided = event_pb2.Decided.FromString(event.detail)
             record.request.CopyFrom(decided.notification)
-            record.decision.CopyFrom(decided.decision)
+            _take_over(record.decision, decided.decision)
         elif event.kind in _POSTPONING and not record.HasField("request"):
             postponed = event_pb2.Postponed.FromString(event.detail)
             if postponed.HasField("notification"):
@@ -105,6 +106,17 @@ def add_events(
             postponed = event_pb2.Postponed.FromString(event.detail)
             record.due_time.CopyFrom(postponed.due_time)
             record.request.CopyFrom(postponed.notification)
+
+
+def _take_over(known: DecisionTrace, later: DecisionTrace) -> None:
+    """A later decision is about the channels that it names; others stay as they are."""
+    named = {choice.channel for choice in later.channels}
+    channels = [choice for choice in known.channels if choice.channel not in named]
+    merged = DecisionTrace()
+    merged.CopyFrom(later)
+    del merged.channels[:]
+    merged.channels.extend([*channels, *later.channels])
+    known.CopyFrom(merged)
 
 
 def event_name(kind: int) -> str:

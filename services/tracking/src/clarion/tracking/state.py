@@ -7,7 +7,7 @@ the database does the same with one comparison (``sql/queries.sql``, merge_deliv
 ===========  ==========================================================  ==============
 tier         statuses                                                    among them wins
 ===========  ==========================================================  ==============
-put off      deferred, digested                                          the latest
+put off      deferred, digested, standby                                   the latest
 planned      planned                                                     the earliest
 trying       retrying < unknown                                          highest attempt
 closed       skipped, rate_limited, suppressed, cancelled, superseded,   the latest
@@ -49,6 +49,7 @@ class Status(IntEnum):
     OPENED = 15
     CLICKED = 16
     READ = 17
+    STANDBY = 18
 
 
 class Fact(IntFlag):
@@ -63,7 +64,12 @@ class Fact(IntFlag):
     EXPIRED = 1 << 25
     FAILED = 1 << 26
     DIGESTED = 1 << 27
+    CHAIN = 1 << 28
+    """The channels are used one after the other: one that fails is no loss."""
 
+
+CHAINS = frozenset({"first_available", "escalate"})
+"""Strategies that use the channels one after the other."""
 
 NAMES: tuple[str, ...] = tuple(status.name.lower() for status in Status)
 """A status's word in the API, by number."""
@@ -106,6 +112,7 @@ KIND_STEPS: Mapping[int, Step] = {
 """Event kind -> step. Other kinds claim nothing."""
 
 OUTCOME_STEPS: Mapping[str, Step] = {
+    "standby": (_PUT_OFF, Status.STANDBY.value, 0),
     "planned": (_PLANNED, Status.PLANNED.value, 0),
     "deferred": (_PUT_OFF, Status.DEFERRED.value, 0),
     "digested": (_PUT_OFF, Status.DIGESTED.value, 0),
@@ -167,7 +174,8 @@ GOOD = bits(Status.SENT, Status.DELIVERED, Status.OPENED, Status.CLICKED, Status
 BAD = bits(Status.FAILED, Status.DEAD_LETTERED)
 _PENDING = bits(Status.PLANNED, Status.RETRYING, Status.UNKNOWN)
 _LATER = bits(Status.DEFERRED, Status.DIGESTED)
-PUT_OFF = _LATER
+PUT_OFF = _LATER | bits(Status.STANDBY)
+_GIVEN_UP = bits(Status.CANCELLED, Status.SUPERSEDED, Status.EXPIRED) | Fact.CANCELLED
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +192,7 @@ class Rule:
 
 
 RULES: tuple[Rule, ...] = (
-    Rule("partially_failed", (GOOD, BAD), _PENDING | _LATER),
+    Rule("partially_failed", (GOOD, BAD), _PENDING | _LATER | Fact.CHAIN),
     Rule("read", (bits(Status.READ),)),
     Rule("delivered", (bits(Status.DELIVERED, Status.OPENED, Status.CLICKED),)),
     Rule("sent", (bits(Status.SENT),)),
@@ -193,6 +201,10 @@ RULES: tuple[Rule, ...] = (
     Rule("deferred", (bits(Status.DEFERRED),)),
     # It has come to its end: what it became part of is a notification of its own.
     Rule("digested", (bits(Status.DIGESTED),)),
+    # The channel before failed, and the next one has its turn.
+    Rule(
+        "processing", (bits(Status.STANDBY), BAD | bits(Status.SUPPRESSED)), _GIVEN_UP
+    ),
     Rule("failed", (BAD,)),
     Rule("cancelled", (bits(Status.CANCELLED, Status.SUPERSEDED),)),
     Rule("expired", (bits(Status.EXPIRED),)),

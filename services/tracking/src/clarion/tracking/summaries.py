@@ -30,6 +30,7 @@ _STATUSES: Mapping[str, str] = {
     "suppressed": "nothing may be sent to the address",
     "deferred": "waits, and is decided anew then",
     "digested": "became part of a digest",
+    "standby": "stands by for when a channel before it does not do",
     "skipped": "not sent",
     "rate_limited": "not sent: a limit is full",
 }
@@ -60,6 +61,10 @@ REASONS: Mapping[str, str] = {
     "template_not_found": "there is no such template",
     "template_invalid": "the template cannot be rendered with its values",
     "render_failed": "it could not be rendered",
+    "first_available": "a channel before it is used",
+    "escalate": "a channel before it is used, and time is left",
+    "already_read": "the person read it before this channel had its turn",
+    "already_delivered": "the person was reached before this channel had its turn",
     "attempts_exhausted": "every attempt failed",
 }
 """In words, by the reason of a decision or a delivery."""

@@ -8,6 +8,7 @@ letters, lanes, ChannelService.
 from __future__ import annotations
 
 from clarion.runtime.delivery.attempts import RetryPolicy
+from clarion.runtime.delivery.chains import Chains
 from clarion.runtime.delivery.channel import add_channel
 from clarion.runtime.delivery.lane_queue import LaneQueue
 from clarion.runtime.delivery.lane_workers import LaneWorkers
@@ -16,6 +17,7 @@ from clarion.runtime.delivery.outcome import Outcome, OutcomeKind
 from clarion.runtime.delivery.provider import Choose, OnFailed, Provider, Settle
 
 __all__ = [
+    "Chains",
     "Choose",
     "LaneLimits",
     "LaneQueue",

@@ -12,11 +12,13 @@ from clarion.api.channel.v1.channel_service_pb2_grpc import (
 from clarion.runtime import streams as table
 from clarion.runtime.clock import Clock, SystemClock
 from clarion.runtime.delivery.attempts import RetryPolicy
+from clarion.runtime.delivery.chains import Chains
 from clarion.runtime.delivery.channel_servicer import ChannelServicer
 from clarion.runtime.delivery.claims import DONE_TTL, LEASE, Claims
 from clarion.runtime.delivery.follow_ups import FollowUps
 from clarion.runtime.delivery.lanes import DEFAULT_LANES, LaneLimits, limits_of
 from clarion.runtime.delivery.provider import Choose, OnFailed, Provider
+from clarion.runtime.delivery.reached import ValkeyReached
 from clarion.runtime.delivery.recorder import Recorder
 from clarion.runtime.delivery.sink import SinkProvider
 from clarion.runtime.delivery.unsent import Unsent
@@ -42,7 +44,9 @@ async def add_channel(
     lease: timedelta = LEASE,
     done_ttl: timedelta = DONE_TTL,
     clock: Clock | None = None,
-) -> None:
+    has_receipts: bool = False,
+    sent_is_delivered: bool = False,
+) -> Chains:
     """Makes the service deliver a channel: push, email, sms or in_app.
 
     Adds the consumers of the lanes and of what overflows them, each with slots of its
@@ -52,6 +56,8 @@ async def add_channel(
     ``on_failed`` is told about FAILED outcomes (see OnFailed). The providers are
     closed with the service and their ``check`` is part of its readiness. In a dry run
     (``CLARION_DRY_RUN``) they send nothing: a sink takes their place.
+    ``has_receipts`` and ``sent_is_delivered`` are for channels that stand before
+    another one (see Chains, which is the answer).
 
     Connects to JetStream and Valkey; raises ConfigError where their URL is not set.
     """
@@ -72,6 +78,15 @@ async def add_channel(
     follow_ups = on_failed and FollowUps(
         channel, on_failed, streams.scheduler, streams.dead_letters, clock
     )
+    chains = Chains(
+        redis,
+        streams.publisher,
+        streams.scheduler,
+        ValkeyReached(redis),
+        clock,
+        has_receipts=has_receipts,
+        sent_is_delivered=sent_is_delivered,
+    )
     recorder = Recorder(
         channel,
         marks=claims,
@@ -82,6 +97,7 @@ async def add_channel(
         clock=clock,
         follow_ups=follow_ups or None,
         unsent=Unsent(redis, streams.publisher, streams.scheduler, clock),
+        chains=chains,
     )
     worker = DeliveryWorker(
         channel,
@@ -125,3 +141,4 @@ async def add_channel(
         ),
         CHANNEL_SERVICE,
     )
+    return chains

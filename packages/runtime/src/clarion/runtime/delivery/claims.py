@@ -8,14 +8,14 @@ message is told (``taken_over``). The scripts beside this module have the rules.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clarion.api.event.v1.work_pb2 import DeliveryJob
+from clarion.runtime.delivery.script import Script
 from clarion.runtime.keys import (
     cancelled_key,
     claim_key,
@@ -24,7 +24,6 @@ from clarion.runtime.keys import (
     suppressed_key,
     turn_key,
 )
-from clarion.runtime.valkey import redis_errors
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -119,10 +118,10 @@ class Claims:
         self._redis: Any = redis
         self._lease = _millis(lease)
         self._ttl = _millis(max(done_ttl, lease))
-        self._claim = _Script(redis, "claims.lua")
-        self._settle = _Script(redis, "settle.lua")
-        self._renew = _Script(redis, "renew.lua")
-        self._end_turns = _Script(redis, "end_turns.lua")
+        self._claim = Script(redis, "claims.lua")
+        self._settle = Script(redis, "settle.lua")
+        self._renew = Script(redis, "renew.lua")
+        self._end_turns = Script(redis, "end_turns.lua")
 
     async def claim(self, asks: Sequence[Ask]) -> list[Claim]:
         """Claims the jobs, in the order given: one round trip for each tenant."""
@@ -211,27 +210,6 @@ class Claims:
             owners = " ".join([pairs[p][1] for p in places])
             kept += int(await self._renew(keys, (self._lease, self._ttl, owners)))
         return kept
-
-
-class _Script:
-    """A Lua script called by its digest; loaded again when the server forgot it."""
-
-    def __init__(self, redis: Redis, file: str) -> None:
-        self._redis: Any = redis
-        self._text = files(__package__).joinpath(file).read_text(encoding="utf-8")
-        self._sha: str | None = None
-
-    async def __call__(self, keys: Sequence[Any], args: Sequence[Any]) -> Any:
-        from redis.exceptions import NoScriptError
-
-        command: Callable[..., Awaitable[Any]] = self._redis.execute_command
-        with redis_errors():
-            if self._sha is None:
-                self._sha = await self._redis.script_load(self._text)
-            try:
-                return await command("EVALSHA", self._sha, len(keys), *keys, *args)
-            except NoScriptError:
-                return await command("EVAL", self._text, len(keys), *keys, *args)
 
 
 def _place_in_time(number: int, job: DeliveryJob) -> str:

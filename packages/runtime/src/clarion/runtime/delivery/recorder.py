@@ -5,7 +5,8 @@ done marks one script call, events one message. The order makes crashes harmless
 
 1. done marks, holding the outcome: from here on nothing is sent twice, and whoever
    gets the message again tells the outcome again;
-2. events, schedules of retries and dead letters, side by side;
+2. events, schedules of retries and dead letters, and what the next channel of a
+   chain is told, side by side;
 3. the claim of what will come back is handed to its next attempt;
 4. what is over of ordered notifications makes room for those that it held back;
 5. what ended without being sent is counted, so that its permit is given back;
@@ -29,6 +30,7 @@ from clarion.runtime import chunks, streams
 from clarion.runtime.clock import Clock
 from clarion.runtime.delivery import events, metrics
 from clarion.runtime.delivery.attempts import RetryPolicy, Verdict
+from clarion.runtime.delivery.chains import Chains
 from clarion.runtime.delivery.claims import ClaimState, Mark
 from clarion.runtime.delivery.dead_letter import LetterBox, job_letter
 from clarion.runtime.delivery.entry import Entry
@@ -87,6 +89,7 @@ class Recorder:
         clock: Clock,
         follow_ups: FollowUps | None = None,
         unsent: Unsent | None = None,
+        chains: Chains | None = None,
     ) -> None:
         self._channel = channel
         self._marks = marks
@@ -97,6 +100,7 @@ class Recorder:
         self._clock = clock
         self._follow_ups = follow_ups
         self._unsent = unsent
+        self._chains = chains
         self._pending: list[Entry] = []
         self._timer: asyncio.Handle | None = None
         self._storing: set[asyncio.Task[None]] = set()
@@ -159,6 +163,7 @@ class Recorder:
         await asyncio.gather(
             *(self._publish(item) for item in _encoded(entries)),
             *(self._put_back(entry) for entry in coming_back),
+            self._pass_on([entry for entry in entries if entry.job.fallback]),
         )
         waiting = [
             Mark.waiting(entry.job, entry.owner, entry.attempt + 1)
@@ -205,6 +210,11 @@ class Recorder:
 
     async def _publish(self, item: bytes) -> None:
         await self._stored("events", lambda: self._events.submit(item, len(item)))
+
+    async def _pass_on(self, entries: Sequence[Entry]) -> None:
+        chains = self._chains
+        if entries and chains is not None:
+            await self._stored("chains", lambda: chains.ended(entries))
 
     async def _put_back(self, entry: Entry) -> None:
         async with self._at_once:

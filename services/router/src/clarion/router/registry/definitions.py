@@ -9,8 +9,12 @@ from datetime import timedelta
 from clarion.api.router.v1.notification_type_service_pb2 import NotificationType
 from clarion.router.admission import Object, judge_send_window
 from clarion.router.notification_types import (
+    ALL,
     DEFER,
     DROP,
+    ESCALATE,
+    ESCALATE_AFTER,
+    UNTIL_READ,
     TypePolicy,
     policy_for,
 )
@@ -19,8 +23,9 @@ from clarion.router.send_windows import window_of
 from clarion.runtime.errors import FieldViolation
 from clarion.runtime.streams import LANES
 
-ALL = "all"
 LONGEST_LIFE = timedelta(days=5 * 366)
+SHORTEST_STEP = timedelta(seconds=1)
+LONGEST_STEP = timedelta(days=30)
 _TEMPLATE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _PATH = "notification_type"
 
@@ -35,6 +40,10 @@ def completed(type_: str, given: NotificationType) -> NotificationType:
     full.channels[:] = given.channels or built_in.channels
     full.priority = given.priority or built_in.priority
     full.strategy = given.strategy or ALL
+    if full.strategy == ESCALATE:
+        full.escalate_until = given.escalate_until or UNTIL_READ
+        if not given.HasField("escalate_after"):
+            full.escalate_after.FromTimedelta(ESCALATE_AFTER)
     full.quiet_hours_policy = given.quiet_hours_policy or DEFER
     full.over_limit_policy = given.over_limit_policy or DROP
     digests.complete(full)
@@ -67,6 +76,13 @@ def policy_of(full: NotificationType) -> TypePolicy:
         template_id=full.template_id,
         channel_templates=dict(full.channel_templates),
         digest=digests.policy_of(full),
+        strategy=full.strategy,
+        escalate_after=(
+            full.escalate_after.ToTimedelta()
+            if full.HasField("escalate_after")
+            else ESCALATE_AFTER
+        ),
+        escalate_until=full.escalate_until or UNTIL_READ,
     )
 
 
@@ -103,10 +119,29 @@ def objections(
                 "duration.range",
             )
     judge_send_window(given, object_to)
+    _judge_strategy(completed(type_, given), object_to)
     _judge_templates(given, channels, object_to)
     digests.judge(given, object_to)
-    found += _not_served(given)
     return found
+
+
+def _judge_strategy(full: NotificationType, object_to: Object) -> None:
+    if full.strategy == ESCALATE and len(full.channels) < 2:
+        object_to(
+            "channels",
+            "an escalation needs two channels or more",
+            "escalate.channels",
+        )
+    if full.HasField("escalate_after"):
+        step = full.escalate_after
+        whole = step.seconds + step.nanos / 1e9
+        if not SHORTEST_STEP.total_seconds() <= whole <= LONGEST_STEP.total_seconds():
+            object_to(
+                "escalate_after",
+                f"must be from {SHORTEST_STEP.seconds} second to "
+                f"{LONGEST_STEP.days} days",
+                "duration.range",
+            )
 
 
 def _judge_templates(
@@ -123,16 +158,3 @@ def _judge_templates(
             )
         elif not _TEMPLATE_ID.fullmatch(template_id):
             object_to(field, "is not the id of a template", "string.pattern")
-
-
-def _not_served(given: NotificationType) -> list[FieldViolation]:
-    # Storing what routing does not honour yet would promise it.
-    wanted = {
-        "strategy": given.strategy not in ("", ALL),
-        "escalate_after": given.HasField("escalate_after"),
-    }
-    return [
-        FieldViolation(f"{_PATH}.{field}", "is not supported yet", "not_supported")
-        for field, is_wanted in wanted.items()
-        if is_wanted
-    ]

@@ -12,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from clarion.api.router.v1.notification_pb2 import Notification
 from clarion.api.router.v1.schedule_service_pb2 import Schedule
 from clarion.router.admission import AdmissionLimits, objections
-from clarion.router.notification_types import Types
+from clarion.router.notification_types import TypePolicy, Types
 from clarion.router.schedules.cron import CronError, next_after, parse
 from clarion.router.schedules.planning import Planner
 from clarion.router.schedules.recurring import Recurring
@@ -67,7 +67,7 @@ class Schedules:
         """
         now = self._clock.now()
         policy = self._types.policy(caller.tenant, asked.notification.type)
-        wrong = self._objections(schedule_id, asked, now, policy.has_template)
+        wrong = self._objections(schedule_id, asked, now, policy)
         if wrong:
             raise InvalidArgumentError(violations=wrong)
         wanted = _recurring(schedule_id, asked, caller, now)
@@ -125,12 +125,12 @@ class Schedules:
         ]
 
     def _objections(
-        self, schedule_id: str, asked: Schedule, now: datetime, has_template: bool
+        self, schedule_id: str, asked: Schedule, now: datetime, policy: TypePolicy
     ) -> list[FieldViolation]:
         path = "schedule"
         notification = _sent(asked.notification)
         where = f"{path}.notification"
-        found = objections(notification, self._limits, now, where, has_template)
+        found = objections(notification, self._limits, now, where, policy)
 
         def object_to(field: str, description: str, rule: str) -> None:
             found.append(FieldViolation(f"{path}.{field}", description, rule))

@@ -65,6 +65,7 @@ class IntakeItem(_message.Message):
     ORDERED_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     GIVE_BACK_FIELD_NUMBER: _builtins.int
+    ESCALATION_FIELD_NUMBER: _builtins.int
     notification_id: _builtins.str
     """The id that the caller got."""
     tenant_id: _builtins.str
@@ -107,6 +108,10 @@ class IntakeItem(_message.Message):
     def digest(self) -> Global___DigestMark:
         """The digest that this is: it is not digested again. Absent for what a caller sent."""
 
+    @_builtins.property
+    def escalation(self) -> Global___Escalation:
+        """Why a later step of an escalation is due. Absent for everything else."""
+
     def __init__(
         self,
         *,
@@ -123,14 +128,49 @@ class IntakeItem(_message.Message):
         ordered: _builtins.bool = ...,
         digest: Global___DigestMark | None = ...,
         give_back: _builtins.bool = ...,
+        escalation: Global___Escalation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "broadcast", b"broadcast", "digest", b"digest", "notification", b"notification", "recurrence", b"recurrence"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "broadcast", b"broadcast", "digest", b"digest", "escalation", b"escalation", "notification", b"notification", "recurrence", b"recurrence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "broadcast", b"broadcast", "channels", b"channels", "digest", b"digest", "give_back", b"give_back", "key_id", b"key_id", "notification", b"notification", "notification_id", b"notification_id", "ordered", b"ordered", "recurrence", b"recurrence", "release", b"release", "tenant_id", b"tenant_id", "trace_parent", b"trace_parent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "broadcast", b"broadcast", "channels", b"channels", "digest", b"digest", "escalation", b"escalation", "give_back", b"give_back", "key_id", b"key_id", "notification", b"notification", "notification_id", b"notification_id", "ordered", b"ordered", "recurrence", b"recurrence", "release", b"release", "tenant_id", b"tenant_id", "trace_parent", b"trace_parent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___IntakeItem: _TypeAlias = IntakeItem  # noqa: Y015
+
+@_typing.final
+class Escalation(_message.Message):
+    """Escalation is asked about, in one place, before a later step of an escalation is decided."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UNTIL_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    DEADLINE_FIELD_NUMBER: _builtins.int
+    until: _builtins.str
+    """What makes the step needless: delivered or read."""
+    cause: _builtins.str
+    """timer: the deadline of the step before is over. fallback: nothing of the step before could be sent.
+    release: the step waited, for example for the end of quiet hours.
+    """
+    @_builtins.property
+    def deadline(self) -> _timestamp_pb2.Timestamp:
+        """With timer: what was executed before this instant, by Valkey's clock, stops the step."""
+
+    def __init__(
+        self,
+        *,
+        until: _builtins.str = ...,
+        cause: _builtins.str = ...,
+        deadline: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "deadline", b"deadline", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Escalation: _TypeAlias = Escalation  # noqa: Y015
 
 @_typing.final
 class Recurrence(_message.Message):
@@ -430,6 +470,9 @@ class DeliveryJob(_message.Message):
     CATEGORY_FIELD_NUMBER: _builtins.int
     COLLAPSE_KEY_FIELD_NUMBER: _builtins.int
     FIRST_ATTEMPT_TIME_FIELD_NUMBER: _builtins.int
+    FALLBACK_FIELD_NUMBER: _builtins.int
+    FALLBACK_DELIVERIES_FIELD_NUMBER: _builtins.int
+    ESCALATE_UNTIL_FIELD_NUMBER: _builtins.int
     ORDERED_FIELD_NUMBER: _builtins.int
     ORDER_WAITS_FIELD_NUMBER: _builtins.int
     ORDER_AHEAD_FIELD_NUMBER: _builtins.int
@@ -457,6 +500,14 @@ class DeliveryJob(_message.Message):
     """The notification's category."""
     collapse_key: _builtins.str
     """A later delivery with the same key takes the place of this one."""
+    fallback: _builtins.bytes
+    """What is decided next when nothing of this channel could be sent: an encoded IntakeItem about the channels that
+    stand by. Empty unless there are such.
+    """
+    fallback_deliveries: _builtins.int
+    """With fallback: how many deliveries were planned on this channel, itself included."""
+    escalate_until: _builtins.str
+    """With fallback: what stops the escalation, delivered or read. Empty when nothing escalates."""
     ordered: _builtins.bool
     """Whether it waits for the person's notifications of its type that were accepted before."""
     order_waits: _builtins.int
@@ -508,6 +559,9 @@ class DeliveryJob(_message.Message):
         category: _builtins.str = ...,
         collapse_key: _builtins.str = ...,
         first_attempt_time: _timestamp_pb2.Timestamp | None = ...,
+        fallback: _builtins.bytes = ...,
+        fallback_deliveries: _builtins.int = ...,
+        escalate_until: _builtins.str = ...,
         ordered: _builtins.bool = ...,
         order_waits: _builtins.int = ...,
         order_ahead: _builtins.int = ...,
@@ -516,7 +570,7 @@ class DeliveryJob(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "content", b"content", "expires_time", b"expires_time", "first_attempt_time", b"first_attempt_time", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "attempt", b"attempt", "category", b"category", "channel", b"channel", "collapse_key", b"collapse_key", "content", b"content", "critical", b"critical", "deliveries", b"deliveries", "delivery_id", b"delivery_id", "expires_time", b"expires_time", "first_attempt_time", b"first_attempt_time", "notification_id", b"notification_id", "order_ahead", b"order_ahead", "order_waits", b"order_waits", "ordered", b"ordered", "priority", b"priority", "target", b"target", "tenant_id", b"tenant_id", "trace_parent", b"trace_parent", "type", b"type", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "attempt", b"attempt", "category", b"category", "channel", b"channel", "collapse_key", b"collapse_key", "content", b"content", "critical", b"critical", "deliveries", b"deliveries", "delivery_id", b"delivery_id", "escalate_until", b"escalate_until", "expires_time", b"expires_time", "fallback", b"fallback", "fallback_deliveries", b"fallback_deliveries", "first_attempt_time", b"first_attempt_time", "notification_id", b"notification_id", "order_ahead", b"order_ahead", "order_waits", b"order_waits", "ordered", b"ordered", "priority", b"priority", "target", b"target", "tenant_id", b"tenant_id", "trace_parent", b"trace_parent", "type", b"type", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$clarion/api/router/v1/decision.proto\x12\x15\x63larion.api.router.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xda\x02\n\rDecisionTrace\x12\x10\n\x08\x63\x61tegory\x18\x01 \x01(\t\x12\x10\n\x08priority\x18\x02 \x01(\t\x12\x38\n\x08\x63hannels\x18\x03 \x03(\x0b\x32&.clarion.api.router.v1.ChannelDecision\x12\x1b\n\x13preferences_version\x18\x04 \x01(\x04\x12\x31\n\x05rules\x18\x05 \x03(\x0b\x32\".clarion.api.router.v1.RuleOutcome\x12\x30\n\x0c\x64\x65\x63ided_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x06limits\x18\x08 \x03(\x0b\x32#.clarion.api.router.v1.LimitOutcome\x12#\n\x1b\x64\x65\x66\x61ult_preferences_version\x18\t \x01(\x04\x12\x0f\n\x07release\x18\n \x01(\r\"\x9c\x01\n\x0cLimitOutcome\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\t\x12\x0f\n\x07\x61llowed\x18\x02 \x01(\x08\x12\x11\n\tunchecked\x18\x03 \x01(\x08\x12\x11\n\tpolicy_id\x18\x04 \x01(\t\x12\x10\n\x08\x65xceeded\x18\x05 \x01(\t\x12\x32\n\x0e\x61vailable_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe0\x01\n\x0f\x43hannelDecision\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\t\x12\x0f\n\x07outcome\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12:\n\ndeliveries\x18\x04 \x03(\x0b\x32&.clarion.api.router.v1.PlannedDelivery\x12\x13\n\x0btemplate_id\x18\x05 \x01(\t\x12\x18\n\x10template_version\x18\x06 \x01(\r\x12\x30\n\x0crelease_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"9\n\x0fPlannedDelivery\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\t\x12\x11\n\tdevice_id\x18\x02 \x01(\t\"M\n\x0bRuleOutcome\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x02 \x01(\t\x12\x0f\n\x07outcome\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$clarion/api/router/v1/decision.proto\x12\x15\x63larion.api.router.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xec\x02\n\rDecisionTrace\x12\x10\n\x08\x63\x61tegory\x18\x01 \x01(\t\x12\x10\n\x08priority\x18\x02 \x01(\t\x12\x38\n\x08\x63hannels\x18\x03 \x03(\x0b\x32&.clarion.api.router.v1.ChannelDecision\x12\x1b\n\x13preferences_version\x18\x04 \x01(\x04\x12\x31\n\x05rules\x18\x05 \x03(\x0b\x32\".clarion.api.router.v1.RuleOutcome\x12\x30\n\x0c\x64\x65\x63ided_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08strategy\x18\x07 \x01(\t\x12\x33\n\x06limits\x18\x08 \x03(\x0b\x32#.clarion.api.router.v1.LimitOutcome\x12#\n\x1b\x64\x65\x66\x61ult_preferences_version\x18\t \x01(\x04\x12\x0f\n\x07release\x18\n \x01(\r\"\x9c\x01\n\x0cLimitOutcome\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\t\x12\x0f\n\x07\x61llowed\x18\x02 \x01(\x08\x12\x11\n\tunchecked\x18\x03 \x01(\x08\x12\x11\n\tpolicy_id\x18\x04 \x01(\t\x12\x10\n\x08\x65xceeded\x18\x05 \x01(\t\x12\x32\n\x0e\x61vailable_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x93\x02\n\x0f\x43hannelDecision\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\t\x12\x0f\n\x07outcome\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12:\n\ndeliveries\x18\x04 \x03(\x0b\x32&.clarion.api.router.v1.PlannedDelivery\x12\x13\n\x0btemplate_id\x18\x05 \x01(\t\x12\x18\n\x10template_version\x18\x06 \x01(\r\x12\x30\n\x0crelease_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rescalate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"9\n\x0fPlannedDelivery\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\t\x12\x11\n\tdevice_id\x18\x02 \x01(\t\"M\n\x0bRuleOutcome\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x02 \x01(\t\x12\x0f\n\x07outcome\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,13 +33,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'clarion.api.router.v1.decis
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DECISIONTRACE']._serialized_start=97
-  _globals['_DECISIONTRACE']._serialized_end=443
-  _globals['_LIMITOUTCOME']._serialized_start=446
-  _globals['_LIMITOUTCOME']._serialized_end=602
-  _globals['_CHANNELDECISION']._serialized_start=605
-  _globals['_CHANNELDECISION']._serialized_end=829
-  _globals['_PLANNEDDELIVERY']._serialized_start=831
-  _globals['_PLANNEDDELIVERY']._serialized_end=888
-  _globals['_RULEOUTCOME']._serialized_start=890
-  _globals['_RULEOUTCOME']._serialized_end=967
+  _globals['_DECISIONTRACE']._serialized_end=461
+  _globals['_LIMITOUTCOME']._serialized_start=464
+  _globals['_LIMITOUTCOME']._serialized_end=620
+  _globals['_CHANNELDECISION']._serialized_start=623
+  _globals['_CHANNELDECISION']._serialized_end=898
+  _globals['_PLANNEDDELIVERY']._serialized_start=900
+  _globals['_PLANNEDDELIVERY']._serialized_end=957
+  _globals['_RULEOUTCOME']._serialized_start=959
+  _globals['_RULEOUTCOME']._serialized_end=1036
 # @@protoc_insertion_point(module_scope)

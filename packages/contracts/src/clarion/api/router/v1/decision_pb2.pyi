@@ -31,6 +31,7 @@ class DecisionTrace(_message.Message):
     PREFERENCES_VERSION_FIELD_NUMBER: _builtins.int
     RULES_FIELD_NUMBER: _builtins.int
     DECIDED_TIME_FIELD_NUMBER: _builtins.int
+    STRATEGY_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     DEFAULT_PREFERENCES_VERSION_FIELD_NUMBER: _builtins.int
     RELEASE_FIELD_NUMBER: _builtins.int
@@ -40,6 +41,8 @@ class DecisionTrace(_message.Message):
     """The lane: low, medium or high."""
     preferences_version: _builtins.int
     """The version of the person's preferences that was used. 0: the person has none stored."""
+    strategy: _builtins.str
+    """How the channels are used: all, first_available or escalate."""
     default_preferences_version: _builtins.int
     """The version of the tenant's default preferences that was used. 0: the tenant has none."""
     release: _builtins.int
@@ -69,13 +72,14 @@ class DecisionTrace(_message.Message):
         preferences_version: _builtins.int = ...,
         rules: _abc.Iterable[Global___RuleOutcome] | None = ...,
         decided_time: _timestamp_pb2.Timestamp | None = ...,
+        strategy: _builtins.str = ...,
         limits: _abc.Iterable[Global___LimitOutcome] | None = ...,
         default_preferences_version: _builtins.int = ...,
         release: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["decided_time", b"decided_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "channels", b"channels", "decided_time", b"decided_time", "default_preferences_version", b"default_preferences_version", "limits", b"limits", "preferences_version", b"preferences_version", "priority", b"priority", "release", b"release", "rules", b"rules"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "channels", b"channels", "decided_time", b"decided_time", "default_preferences_version", b"default_preferences_version", "limits", b"limits", "preferences_version", b"preferences_version", "priority", b"priority", "release", b"release", "rules", b"rules", "strategy", b"strategy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -138,10 +142,13 @@ class ChannelDecision(_message.Message):
     TEMPLATE_ID_FIELD_NUMBER: _builtins.int
     TEMPLATE_VERSION_FIELD_NUMBER: _builtins.int
     RELEASE_TIME_FIELD_NUMBER: _builtins.int
+    ESCALATE_TIME_FIELD_NUMBER: _builtins.int
     channel: _builtins.str
     """The channel."""
     outcome: _builtins.str
-    """planned, skipped, rate_limited, suppressed, superseded, deferred, expired, digested or failed."""
+    """planned, skipped, rate_limited, suppressed, superseded, deferred, expired, digested, failed or standby.
+    What stands by is decided when a channel before it could not be used, or did not reach the person in time.
+    """
     reason: _builtins.str
     """Why, when it is not planned, for example "channel_disabled", "no_address", "quiet_hours"."""
     template_id: _builtins.str
@@ -156,6 +163,10 @@ class ChannelDecision(_message.Message):
     def release_time(self) -> _timestamp_pb2.Timestamp:
         """When a deferred channel is looked at again; when the digest that a digested one waits for closes, were it the first."""
 
+    @_builtins.property
+    def escalate_time(self) -> _timestamp_pb2.Timestamp:
+        """When the next channel is used as well, unless the person was reached before. Absent when nothing escalates."""
+
     def __init__(
         self,
         *,
@@ -166,10 +177,11 @@ class ChannelDecision(_message.Message):
         template_id: _builtins.str = ...,
         template_version: _builtins.int = ...,
         release_time: _timestamp_pb2.Timestamp | None = ...,
+        escalate_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["release_time", b"release_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["escalate_time", b"escalate_time", "release_time", b"release_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "deliveries", b"deliveries", "outcome", b"outcome", "reason", b"reason", "release_time", b"release_time", "template_id", b"template_id", "template_version", b"template_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "deliveries", b"deliveries", "escalate_time", b"escalate_time", "outcome", b"outcome", "reason", b"reason", "release_time", b"release_time", "template_id", b"template_id", "template_version", b"template_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -216,7 +228,7 @@ class RuleOutcome(_message.Message):
     channel: _builtins.str
     """The channel, when the rule is about one."""
     outcome: _builtins.str
-    """pass, skip, defer, digest, limit or fail."""
+    """pass, skip, defer, digest, limit, fail or standby."""
     detail: _builtins.str
     """What it saw, in words, without content or addresses."""
     def __init__(

@@ -88,7 +88,10 @@ class Notification(_message.Message):
     digest_key: _builtins.str
     """Notifications of a type that digests become one message with those of the same person and key. Empty is a key too."""
     strategy: _builtins.str
-    """How the channels are used: all (default), first_available or escalate."""
+    """How the channels are used, in the order of channels. all: each of them. first_available: the first that is
+    possible, the next one when it fails for good. escalate: as first_available, and the next one as well when the
+    person was not reached within the type's escalate_after; takes two channels or more. Empty: the type's, else all.
+    """
     template_version: _builtins.int
     """The template's version. 0: the published one at the time of sending."""
     @_builtins.property

@@ -30,7 +30,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n5clarion/api/router/v1/notification_type_service.proto\x12\x15\x63larion.api.router.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"clarion/api/access/v1/access.proto\x1a\x31\x63larion/api/ratelimit/v1/rate_limit_service.proto\x1a(clarion/api/router/v1/notification.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\"\xc6\x06\n\x10NotificationType\x12\x37\n\x04type\x18\x01 \x01(\tB)\xbaH&r!2\x1f^[A-Za-z][A-Za-z0-9_.:-]{0,63}$\xd8\x01\x01\x12;\n\x08\x63\x61tegory\x18\x02 \x01(\tB)\xbaH&r!2\x1f^[A-Za-z][A-Za-z0-9_.:-]{0,63}$\xd8\x01\x01\x12\x1a\n\x08\x63hannels\x18\x03 \x03(\tB\x08\xbaH\x05\x92\x01\x02\x10\x08\x12\x10\n\x08strategy\x18\x04 \x01(\t\x12\x31\n\x0e\x65scalate_after\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x63ritical\x18\x06 \x01(\x08\x12/\n\x0ctime_to_live\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x39\n\x12quiet_hours_policy\x18\x08 \x01(\tB\x1d\xbaH\x1ar\x15R\x05\x64\x65\x66\x65rR\x04skipR\x06ignore\xd8\x01\x01\x12\x38\n\x11over_limit_policy\x18\t \x01(\tB\x1d\xbaH\x1ar\x15R\x04\x64ropR\x05\x64\x65\x66\x65rR\x06\x64igest\xd8\x01\x01\x12\x30\n\rdigest_window\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0btemplate_id\x18\x0b \x01(\t\x12X\n\x11\x63hannel_templates\x18\x0c \x03(\x0b\x32=.clarion.api.router.v1.NotificationType.ChannelTemplatesEntry\x12\x0f\n\x07ordered\x18\r \x01(\x08\x12\x10\n\x08priority\x18\x0e \x01(\t\x12\x36\n\x0bsend_window\x18\x13 \x01(\x0b\x32!.clarion.api.router.v1.SendWindow\x12?\n\x06limits\x18\x14 \x03(\x0b\x32%.clarion.api.ratelimit.v1.LimitWindowB\x08\xbaH\x05\x92\x01\x02\x10\x08\x12-\n\x06\x64igest\x18\x11 \x01(\x0b\x32\x1d.clarion.api.router.v1.Digest\x1a\x37\n\x15\x43hannelTemplatesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc3\x01\n\x06\x44igest\x12,\n\x04mode\x18\x01 \x01(\tB\x1e\xbaH\x1br\x16R\x05\x66ixedR\x07slidingR\x04\x63ron\xd8\x01\x01\x12)\n\x06window\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07longest\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04\x63ron\x18\x04 \x01(\t\x12\x11\n\ttime_zone\x18\x05 \x01(\t\x12\x13\n\x0btemplate_id\x18\x06 \x01(\t\"\x9e\x01\n\x1aPutNotificationTypeRequest\x12\x34\n\x04type\x18\x01 \x01(\tB&\xbaH#r!2\x1f^[A-Za-z][A-Za-z0-9_.:-]{0,63}$\x12J\n\x11notification_type\x18\x02 \x01(\x0b\x32\'.clarion.api.router.v1.NotificationTypeB\x06\xbaH\x03\xc8\x01\x01\"a\n\x1bPutNotificationTypeResponse\x12\x42\n\x11notification_type\x18\x01 \x01(\x0b\x32\'.clarion.api.router.v1.NotificationType\"3\n\x1aGetNotificationTypeRequest\x12\x15\n\x04type\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\"a\n\x1bGetNotificationTypeResponse\x12\x42\n\x11notification_type\x18\x01 \x01(\x0b\x32\'.clarion.api.router.v1.NotificationType\"h\n\x1cListNotificationTypesRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xf4\x03(\x00\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x15\n\rcritical_only\x18\x03 \x01(\x08\"}\n\x1dListNotificationTypesResponse\x12\x43\n\x12notification_types\x18\x01 \x03(\x0b\x32\'.clarion.api.router.v1.NotificationType\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xad\x04\n\x17NotificationTypeService\x12\xbc\x01\n\x13PutNotificationType\x12\x31.clarion.api.router.v1.PutNotificationTypeRequest\x1a\x32.clarion.api.router.v1.PutNotificationTypeResponse\">\xaa\xbb\x18\x0btypes:write\x82\xd3\xe4\x93\x02)\x1a\x14/api/v1/types/{type}:\x11notification_type\x12\xa8\x01\n\x13GetNotificationType\x12\x31.clarion.api.router.v1.GetNotificationTypeRequest\x1a\x32.clarion.api.router.v1.GetNotificationTypeResponse\"*\xaa\xbb\x18\ntypes:read\x82\xd3\xe4\x93\x02\x16\x12\x14/api/v1/types/{type}\x12\xa7\x01\n\x15ListNotificationTypes\x12\x33.clarion.api.router.v1.ListNotificationTypesRequest\x1a\x34.clarion.api.router.v1.ListNotificationTypesResponse\"#\xaa\xbb\x18\ntypes:read\x82\xd3\xe4\x93\x02\x0f\x12\r/api/v1/typesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n5clarion/api/router/v1/notification_type_service.proto\x12\x15\x63larion.api.router.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"clarion/api/access/v1/access.proto\x1a\x31\x63larion/api/ratelimit/v1/rate_limit_service.proto\x1a(clarion/api/router/v1/notification.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\"\xa3\x07\n\x10NotificationType\x12\x37\n\x04type\x18\x01 \x01(\tB)\xbaH&r!2\x1f^[A-Za-z][A-Za-z0-9_.:-]{0,63}$\xd8\x01\x01\x12;\n\x08\x63\x61tegory\x18\x02 \x01(\tB)\xbaH&r!2\x1f^[A-Za-z][A-Za-z0-9_.:-]{0,63}$\xd8\x01\x01\x12\x1a\n\x08\x63hannels\x18\x03 \x03(\tB\x08\xbaH\x05\x92\x01\x02\x10\x08\x12:\n\x08strategy\x18\x04 \x01(\tB(\xbaH%r R\x03\x61llR\x0f\x66irst_availableR\x08\x65scalate\xd8\x01\x01\x12\x31\n\x0e\x65scalate_after\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x63ritical\x18\x06 \x01(\x08\x12/\n\x0ctime_to_live\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x39\n\x12quiet_hours_policy\x18\x08 \x01(\tB\x1d\xbaH\x1ar\x15R\x05\x64\x65\x66\x65rR\x04skipR\x06ignore\xd8\x01\x01\x12\x38\n\x11over_limit_policy\x18\t \x01(\tB\x1d\xbaH\x1ar\x15R\x04\x64ropR\x05\x64\x65\x66\x65rR\x06\x64igest\xd8\x01\x01\x12\x30\n\rdigest_window\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0btemplate_id\x18\x0b \x01(\t\x12X\n\x11\x63hannel_templates\x18\x0c \x03(\x0b\x32=.clarion.api.router.v1.NotificationType.ChannelTemplatesEntry\x12\x0f\n\x07ordered\x18\r \x01(\x08\x12\x10\n\x08priority\x18\x0e \x01(\t\x12\x31\n\x0e\x65scalate_until\x18\x0f \x01(\tB\x19\xbaH\x16r\x11R\tdeliveredR\x04read\xd8\x01\x01\x12\x36\n\x0bsend_window\x18\x13 \x01(\x0b\x32!.clarion.api.router.v1.SendWindow\x12?\n\x06limits\x18\x14 \x03(\x0b\x32%.clarion.api.ratelimit.v1.LimitWindowB\x08\xbaH\x05\x92\x01\x02\x10\x08\x12-\n\x06\x64igest\x18\x11 \x01(\x0b\x32\x1d.clarion.api.router.v1.Digest\x1a\x37\n\x15\x43hannelTemplatesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc3\x01\n\x06\x44igest\x12,\n\x04mode\x18\x01 \x01(\tB\x1e\xbaH\x1br\x16R\x05\x66ixedR\x07slidingR\x04\x63ron\xd8\x01\x01\x12)\n\x06window\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07longest\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04\x63ron\x18\x04 \x01(\t\x12\x11\n\ttime_zone\x18\x05 \x01(\t\x12\x13\n\x0btemplate_id\x18\x06 \x01(\t\"\x9e\x01\n\x1aPutNotificationTypeRequest\x12\x34\n\x04type\x18\x01 \x01(\tB&\xbaH#r!2\x1f^[A-Za-z][A-Za-z0-9_.:-]{0,63}$\x12J\n\x11notification_type\x18\x02 \x01(\x0b\x32\'.clarion.api.router.v1.NotificationTypeB\x06\xbaH\x03\xc8\x01\x01\"a\n\x1bPutNotificationTypeResponse\x12\x42\n\x11notification_type\x18\x01 \x01(\x0b\x32\'.clarion.api.router.v1.NotificationType\"3\n\x1aGetNotificationTypeRequest\x12\x15\n\x04type\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\"a\n\x1bGetNotificationTypeResponse\x12\x42\n\x11notification_type\x18\x01 \x01(\x0b\x32\'.clarion.api.router.v1.NotificationType\"h\n\x1cListNotificationTypesRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xf4\x03(\x00\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x15\n\rcritical_only\x18\x03 \x01(\x08\"}\n\x1dListNotificationTypesResponse\x12\x43\n\x12notification_types\x18\x01 \x03(\x0b\x32\'.clarion.api.router.v1.NotificationType\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xad\x04\n\x17NotificationTypeService\x12\xbc\x01\n\x13PutNotificationType\x12\x31.clarion.api.router.v1.PutNotificationTypeRequest\x1a\x32.clarion.api.router.v1.PutNotificationTypeResponse\">\xaa\xbb\x18\x0btypes:write\x82\xd3\xe4\x93\x02)\x1a\x14/api/v1/types/{type}:\x11notification_type\x12\xa8\x01\n\x13GetNotificationType\x12\x31.clarion.api.router.v1.GetNotificationTypeRequest\x1a\x32.clarion.api.router.v1.GetNotificationTypeResponse\"*\xaa\xbb\x18\ntypes:read\x82\xd3\xe4\x93\x02\x16\x12\x14/api/v1/types/{type}\x12\xa7\x01\n\x15ListNotificationTypes\x12\x33.clarion.api.router.v1.ListNotificationTypesRequest\x1a\x34.clarion.api.router.v1.ListNotificationTypesResponse\"#\xaa\xbb\x18\ntypes:read\x82\xd3\xe4\x93\x02\x0f\x12\r/api/v1/typesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,10 +45,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NOTIFICATIONTYPE'].fields_by_name['category']._serialized_options = b'\272H&r!2\037^[A-Za-z][A-Za-z0-9_.:-]{0,63}$\330\001\001'
   _globals['_NOTIFICATIONTYPE'].fields_by_name['channels']._loaded_options = None
   _globals['_NOTIFICATIONTYPE'].fields_by_name['channels']._serialized_options = b'\272H\005\222\001\002\020\010'
+  _globals['_NOTIFICATIONTYPE'].fields_by_name['strategy']._loaded_options = None
+  _globals['_NOTIFICATIONTYPE'].fields_by_name['strategy']._serialized_options = b'\272H%r R\003allR\017first_availableR\010escalate\330\001\001'
   _globals['_NOTIFICATIONTYPE'].fields_by_name['quiet_hours_policy']._loaded_options = None
   _globals['_NOTIFICATIONTYPE'].fields_by_name['quiet_hours_policy']._serialized_options = b'\272H\032r\025R\005deferR\004skipR\006ignore\330\001\001'
   _globals['_NOTIFICATIONTYPE'].fields_by_name['over_limit_policy']._loaded_options = None
   _globals['_NOTIFICATIONTYPE'].fields_by_name['over_limit_policy']._serialized_options = b'\272H\032r\025R\004dropR\005deferR\006digest\330\001\001'
+  _globals['_NOTIFICATIONTYPE'].fields_by_name['escalate_until']._loaded_options = None
+  _globals['_NOTIFICATIONTYPE'].fields_by_name['escalate_until']._serialized_options = b'\272H\026r\021R\tdeliveredR\004read\330\001\001'
   _globals['_NOTIFICATIONTYPE'].fields_by_name['limits']._loaded_options = None
   _globals['_NOTIFICATIONTYPE'].fields_by_name['limits']._serialized_options = b'\272H\005\222\001\002\020\010'
   _globals['_DIGEST'].fields_by_name['mode']._loaded_options = None
@@ -68,23 +72,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NOTIFICATIONTYPESERVICE'].methods_by_name['ListNotificationTypes']._loaded_options = None
   _globals['_NOTIFICATIONTYPESERVICE'].methods_by_name['ListNotificationTypes']._serialized_options = b'\252\273\030\ntypes:read\202\323\344\223\002\017\022\r/api/v1/types'
   _globals['_NOTIFICATIONTYPE']._serialized_start=301
-  _globals['_NOTIFICATIONTYPE']._serialized_end=1139
-  _globals['_NOTIFICATIONTYPE_CHANNELTEMPLATESENTRY']._serialized_start=1084
-  _globals['_NOTIFICATIONTYPE_CHANNELTEMPLATESENTRY']._serialized_end=1139
-  _globals['_DIGEST']._serialized_start=1142
-  _globals['_DIGEST']._serialized_end=1337
-  _globals['_PUTNOTIFICATIONTYPEREQUEST']._serialized_start=1340
-  _globals['_PUTNOTIFICATIONTYPEREQUEST']._serialized_end=1498
-  _globals['_PUTNOTIFICATIONTYPERESPONSE']._serialized_start=1500
-  _globals['_PUTNOTIFICATIONTYPERESPONSE']._serialized_end=1597
-  _globals['_GETNOTIFICATIONTYPEREQUEST']._serialized_start=1599
-  _globals['_GETNOTIFICATIONTYPEREQUEST']._serialized_end=1650
-  _globals['_GETNOTIFICATIONTYPERESPONSE']._serialized_start=1652
-  _globals['_GETNOTIFICATIONTYPERESPONSE']._serialized_end=1749
-  _globals['_LISTNOTIFICATIONTYPESREQUEST']._serialized_start=1751
-  _globals['_LISTNOTIFICATIONTYPESREQUEST']._serialized_end=1855
-  _globals['_LISTNOTIFICATIONTYPESRESPONSE']._serialized_start=1857
-  _globals['_LISTNOTIFICATIONTYPESRESPONSE']._serialized_end=1982
-  _globals['_NOTIFICATIONTYPESERVICE']._serialized_start=1985
-  _globals['_NOTIFICATIONTYPESERVICE']._serialized_end=2542
+  _globals['_NOTIFICATIONTYPE']._serialized_end=1232
+  _globals['_NOTIFICATIONTYPE_CHANNELTEMPLATESENTRY']._serialized_start=1177
+  _globals['_NOTIFICATIONTYPE_CHANNELTEMPLATESENTRY']._serialized_end=1232
+  _globals['_DIGEST']._serialized_start=1235
+  _globals['_DIGEST']._serialized_end=1430
+  _globals['_PUTNOTIFICATIONTYPEREQUEST']._serialized_start=1433
+  _globals['_PUTNOTIFICATIONTYPEREQUEST']._serialized_end=1591
+  _globals['_PUTNOTIFICATIONTYPERESPONSE']._serialized_start=1593
+  _globals['_PUTNOTIFICATIONTYPERESPONSE']._serialized_end=1690
+  _globals['_GETNOTIFICATIONTYPEREQUEST']._serialized_start=1692
+  _globals['_GETNOTIFICATIONTYPEREQUEST']._serialized_end=1743
+  _globals['_GETNOTIFICATIONTYPERESPONSE']._serialized_start=1745
+  _globals['_GETNOTIFICATIONTYPERESPONSE']._serialized_end=1842
+  _globals['_LISTNOTIFICATIONTYPESREQUEST']._serialized_start=1844
+  _globals['_LISTNOTIFICATIONTYPESREQUEST']._serialized_end=1948
+  _globals['_LISTNOTIFICATIONTYPESRESPONSE']._serialized_start=1950
+  _globals['_LISTNOTIFICATIONTYPESRESPONSE']._serialized_end=2075
+  _globals['_NOTIFICATIONTYPESERVICE']._serialized_start=2078
+  _globals['_NOTIFICATIONTYPESERVICE']._serialized_end=2635
 # @@protoc_insertion_point(module_scope)

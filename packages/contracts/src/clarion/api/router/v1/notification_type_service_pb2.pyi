@@ -61,6 +61,7 @@ class NotificationType(_message.Message):
     CHANNEL_TEMPLATES_FIELD_NUMBER: _builtins.int
     ORDERED_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    ESCALATE_UNTIL_FIELD_NUMBER: _builtins.int
     SEND_WINDOW_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
@@ -69,7 +70,9 @@ class NotificationType(_message.Message):
     category: _builtins.str
     """The category that preferences and limits speak of."""
     strategy: _builtins.str
-    """all, first_available or escalate."""
+    """How the channels are used when the notification does not say it: all (default), first_available (the next channel
+    when one is impossible or fails for good) or escalate (also when the person is not reached in time).
+    """
     critical: _builtins.bool
     """Whether a person can not switch it off."""
     quiet_hours_policy: _builtins.str
@@ -84,13 +87,15 @@ class NotificationType(_message.Message):
     """
     priority: _builtins.str
     """The lane when the notification names none."""
+    escalate_until: _builtins.str
+    """What stops an escalation: delivered or read (default). What is read counts as delivered."""
     @_builtins.property
     def channels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The channels when the notification names none."""
 
     @_builtins.property
     def escalate_after(self) -> _duration_pb2.Duration:
-        """How long each step of an escalation waits."""
+        """How long each step of an escalation waits: 1 second to 30 days. Absent: 10 minutes."""
 
     @_builtins.property
     def time_to_live(self) -> _duration_pb2.Duration:
@@ -133,13 +138,14 @@ class NotificationType(_message.Message):
         channel_templates: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         ordered: _builtins.bool = ...,
         priority: _builtins.str = ...,
+        escalate_until: _builtins.str = ...,
         send_window: _notification_pb2.SendWindow | None = ...,
         limits: _abc.Iterable[_rate_limit_service_pb2.LimitWindow] | None = ...,
         digest: Global___Digest | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "digest_window", b"digest_window", "escalate_after", b"escalate_after", "send_window", b"send_window", "time_to_live", b"time_to_live"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "channel_templates", b"channel_templates", "channels", b"channels", "critical", b"critical", "digest", b"digest", "digest_window", b"digest_window", "escalate_after", b"escalate_after", "limits", b"limits", "ordered", b"ordered", "over_limit_policy", b"over_limit_policy", "priority", b"priority", "quiet_hours_policy", b"quiet_hours_policy", "send_window", b"send_window", "strategy", b"strategy", "template_id", b"template_id", "time_to_live", b"time_to_live", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "channel_templates", b"channel_templates", "channels", b"channels", "critical", b"critical", "digest", b"digest", "digest_window", b"digest_window", "escalate_after", b"escalate_after", "escalate_until", b"escalate_until", "limits", b"limits", "ordered", b"ordered", "over_limit_policy", b"over_limit_policy", "priority", b"priority", "quiet_hours_policy", b"quiet_hours_policy", "send_window", b"send_window", "strategy", b"strategy", "template_id", b"template_id", "time_to_live", b"time_to_live", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

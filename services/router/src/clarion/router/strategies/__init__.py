@@ -1,0 +1,1 @@
+"""How the channels of a notification are used: all, the first that does, or in turn."""
