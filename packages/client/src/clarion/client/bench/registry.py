@@ -24,6 +24,7 @@ BENCHES = {
     "peers": "The same job by Celery, and by Celery with Apprise.",
     "memory": "Resident memory of every process, idle and loaded.",
     "backpressure": "Three times the capacity: refused, bounded, nothing lost.",
+    "schedules": "How exact schedules are, and what 100,000 do to the rest.",
     "lanes": "One tenant's backlog in the low lane: what it does to the others.",
 }
 
