@@ -172,10 +172,10 @@ async def _is_in_one_message(wait: Wait, moves: list[tuple[str, int]]) -> None:
         cap = max(wait.closes - NOW, LATE)
 
     async def fire(window_id: str) -> None:
-        found = await table.close(window_id, now)
+        found = (await table.close([window_id], now)).get(window_id)
         if isinstance(found, Closing):
             messages.append([one.item.notification_id for one in found.folds])
-            await table.sent(window_id, now)
+            await table.sent([window_id], now)
 
     for move, number in moves:
         if move == "arrive":

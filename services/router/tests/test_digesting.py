@@ -80,6 +80,10 @@ def entries(*folds: DigestFold) -> list[Entry]:
     return [Entry.of(fold) for fold in folds]
 
 
+async def close(table: DigestTable, window_id: str, now: datetime) -> Any:
+    return (await table.close([window_id], now)).get(window_id)
+
+
 def ids(closing: Any) -> list[str]:
     return [fold.item.notification_id for fold in closing.folds]
 
@@ -103,17 +107,17 @@ async def test_a_table_collects_by_bucket_and_reads_in_order(
     assert not again.timers  # it is set, and nothing moved it
 
     window_id = place.window_id
-    assert await table.close(window_id, now + timedelta(seconds=59)) == place
+    assert await close(table, window_id, now + timedelta(seconds=59)) == place
     closed = now + timedelta(seconds=60)
-    closing = await table.close(window_id, closed)
+    closing = await close(table, window_id, closed)
     assert isinstance(closing, Closing)
     assert closing.closed == closed
     assert ids(closing) == [f.item.notification_id for f in (early, more, late)]
     # Read again it is the same, also later, until it is marked as sent.
-    assert await table.close(window_id, closed + timedelta(hours=1)) == closing
-    await table.sent(window_id, closed)
-    assert await table.close(window_id, closed) is None
-    assert await table.close(str(uuid.uuid4()), closed) is None
+    assert await close(table, window_id, closed + timedelta(hours=1)) == closing
+    await table.sent([window_id], closed)
+    assert await close(table, window_id, closed) is None
+    assert await close(table, str(uuid.uuid4()), closed) is None
 
 
 async def test_a_sliding_window_moves_up_to_its_cap(
@@ -140,10 +144,10 @@ async def test_what_is_known_opens_no_window_and_sets_its_timer_again(
     again = await table.collect(entries(one), clock.now())
     assert again == first
     clock.advance(timedelta(seconds=61))
-    await table.close(window.window_id, clock.now())
+    await close(table, window.window_id, clock.now())
     closed = await table.collect(entries(one), clock.now())
     assert set(closed.timers) == {window.window_id}
-    await table.sent(window.window_id, clock.now())
+    await table.sent([window.window_id], clock.now())
     after = await table.collect(entries(one), clock.now())
     assert not after.timers
     assert after.places == first.places
@@ -162,7 +166,7 @@ async def test_new_ones_go_to_a_new_window_once_it_is_over(
     clock.advance(timedelta(seconds=60))
     second = await table.collect(entries(new), clock.now())
     assert second.places[Entry.of(new).key].window_id != window.window_id
-    closing = await table.close(window.window_id, clock.now())
+    closing = await close(table, window.window_id, clock.now())
     assert isinstance(closing, Closing)
     assert ids(closing) == [old.item.notification_id]
 
@@ -177,7 +181,7 @@ async def test_a_window_that_is_full_is_due_at_once(
     due = [w for w in collected.timers.values() if w.closes <= clock.now()]
     assert len(due) == 2
     for window in due:
-        closing = await table.close(window.window_id, clock.now())
+        closing = await close(table, window.window_id, clock.now())
         assert isinstance(closing, Closing)
         assert len(closing.folds) == MOST_ITEMS
 
@@ -194,7 +198,7 @@ async def test_what_is_cancelled_is_taken_out_while_its_window_is_open(
     assert await table.remove(tenant, id) == 0
     await table.collect(entries(gone), clock.now())  # delivered again
     clock.advance(timedelta(seconds=60))
-    closing = await table.close(window.window_id, clock.now())
+    closing = await close(table, window.window_id, clock.now())
     assert ids(closing) == [kept.item.notification_id]
     assert await table.remove(tenant, kept.item.notification_id) == 0
 
@@ -211,8 +215,8 @@ async def test_overdue_windows_are_found_and_old_ones_forgotten(
     }
     clock.advance(timedelta(seconds=60))
     for name in ("b", "c"):
-        await table.close(window_of[name].window_id, clock.now())
-    await table.sent(window_of["c"].window_id, clock.now())
+        await close(table, window_of[name].window_id, clock.now())
+    await table.sent([window_of["c"].window_id], clock.now())
 
     async def overdue(before: datetime) -> set[Window]:
         found = await table.overdue(before, 10_000)
@@ -253,7 +257,7 @@ async def test_workers_that_collect_at_once_put_each_into_one_window(
     clock.advance(timedelta(seconds=60))
     told: list[str] = []
     for window_id in windows:
-        told += ids(await table.close(window_id, clock.now()))
+        told += ids(await close(table, window_id, clock.now()))
     assert sorted(told) == sorted(one.item.notification_id for one in all_)
 
 
@@ -270,19 +274,19 @@ async def test_collecting_while_windows_close_loses_and_doubles_nothing(
         for _ in range(2):
             windows.update((await table.collect(entries(*batch), clock.now())).timers)
 
-    async def close() -> None:
+    async def close_all() -> None:
         for window_id in list(windows):
-            closing = await table.close(window_id, clock.now())
+            closing = await close(table, window_id, clock.now())
             if isinstance(closing, Closing) and window_id in windows:
                 windows.discard(window_id)
                 told.extend(ids(closing))
-                await table.sent(window_id, clock.now())
+                await table.sent([window_id], clock.now())
 
     for _ in range(12):
-        await asyncio.gather(collect(), close(), collect(), collect())
+        await asyncio.gather(collect(), close_all(), collect(), collect())
         clock.advance(timedelta(milliseconds=700))
     clock.advance(timedelta(seconds=2))
-    await close()
+    await close_all()
     assert sorted(told) == sorted(one.item.notification_id for one in all_)
 
 
@@ -516,5 +520,5 @@ async def test_without_the_marks_of_cancels_nothing_is_sent(
     assert not worker.sent
     worker.marks.error = None
     (held,) = worker.table.windows.values()
-    await worker.digests.close(held.window_id)
+    await worker.digests.close([held.window_id])
     assert len(worker.sent) == 1

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Coroutine, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -20,7 +21,12 @@ from clarion.api.event.v1.notification_event_pb2 import (
     EventKind,
     NotificationEvent,
 )
-from clarion.api.event.v1.work_pb2 import DigestClose, DigestFold, DigestStep
+from clarion.api.event.v1.work_pb2 import (
+    DigestClose,
+    DigestFold,
+    DigestStep,
+    IntakeItem,
+)
 from clarion.router.cancelling import CancelMarks
 from clarion.router.collapsing import COLLAPSE_KEY, SUPERSEDED, Collapsing
 from clarion.router.digests.composing import compose, is_expired
@@ -40,7 +46,7 @@ from clarion.runtime.streams import (
 )
 
 _AT_ONCE = 50
-"""Timers that are set, and windows that are closed, at the same time."""
+"""Timers that are set at the same time."""
 _MOST_ITEMS = 256
 _MOST_BYTES = 700_000
 
@@ -69,8 +75,9 @@ class Digests:
         folds = [step.fold for step in steps if step.HasField("fold")]
         if folds:
             await self.collect(folds)
-        closing = {step.close.window_id for step in steps if step.HasField("close")}
-        await _all(self.close(window_id) for window_id in sorted(closing))
+        over = {step.close.window_id for step in steps if step.HasField("close")}
+        if over:
+            await self.close(sorted(over))
 
     async def collect(self, folds: Sequence[DigestFold]) -> None:
         """Puts each into its window, sets the timers and tells where each went."""
@@ -103,52 +110,62 @@ class Digests:
             message_id=f"{window.window_id}:{uuid.uuid4().hex}",
         )
 
-    async def close(self, window_id: str) -> None:
-        """Sends what a window holds, when its time has come and it is not sent."""
-        found = await self._table.close(window_id, self._clock.now())
-        if isinstance(found, Window):
-            # This timer was set before the window moved; the later one may be lost.
-            await self.set_timer(found)
-        elif found is not None:
-            await self._send(window_id, found)
-            await self._table.sent(window_id, self._clock.now())
+    async def close(self, window_ids: Sequence[str]) -> None:
+        """Sends what windows hold whose time has come and that are not sent."""
+        found = await self._table.close(window_ids, self._clock.now())
+        # These timers were set before the window moved; the later ones may be lost.
+        early = [window for window in found.values() if isinstance(window, Window)]
+        await _all(self.set_timer(window) for window in early)
+        closings = {id: one for id, one in found.items() if isinstance(one, Closing)}
+        if closings:
+            await self._send(closings)
+            await self._table.sent(list(closings), self._clock.now())
 
-    async def _send(self, window_id: str, closing: Closing) -> None:
-        folds = closing.folds
-        tenant = folds[0].item.tenant_id if folds else ""
-        ids = [fold.item.notification_id for fold in folds]
-        # A cancel that came before its notification was here left only its mark.
-        marked = await self._marks.marked(tenant, ids) if ids else set()
-        superseded = await self._collapsing.superseded([fold.item for fold in folds])
-        kept: list[DigestFold] = []
+    async def _send(self, closings: Mapping[str, Closing]) -> None:
+        by_tenant: dict[str, list[IntakeItem]] = defaultdict(list)
+        for closing in closings.values():
+            for fold in closing.folds:
+                by_tenant[fold.item.tenant_id].append(fold.item)
+        cancelled: set[str] = set()
+        superseded: set[str] = set()
+        for tenant, items in by_tenant.items():
+            # A cancel that came before its notification was here left only its mark.
+            ids = [item.notification_id for item in items]
+            cancelled |= await self._marks.marked(tenant, ids)
+            superseded |= await self._collapsing.superseded(items)
         told: list[NotificationEvent] = []
-        stamp = Timestamp()
-        stamp.FromDatetime(closing.closed)
-        for fold in folds:
-            if fold.item.notification_id in marked:
-                told += _ended(fold, EVENT_KIND_CANCELLED, "cancelled", stamp)
-            elif fold.item.notification_id in superseded:
-                told += _ended(fold, EVENT_KIND_SUPERSEDED, SUPERSEDED, stamp)
-            elif is_expired(fold, closing.closed):
-                told += _ended(fold, EVENT_KIND_EXPIRED, "expired", stamp)
-            else:
-                kept.append(fold)
-        if kept:
-            item = compose(window_id, kept, closing.closed)
-            await self._publisher.publish(
-                work_subject(INTAKE, item.notification.priority),
-                chunks.join([item.SerializeToString(deterministic=True)]),
-                message_id=f"digest:{item.notification_id}",
-            )
+        by_subject: dict[str, list[tuple[str, bytes]]] = defaultdict(list)
+        for window_id, closing in closings.items():
+            kept: list[DigestFold] = []
+            stamp = Timestamp()
+            stamp.FromDatetime(closing.closed)
+            for fold in closing.folds:
+                if fold.item.notification_id in cancelled:
+                    told += _ended(fold, EVENT_KIND_CANCELLED, "cancelled", stamp)
+                elif fold.item.notification_id in superseded:
+                    told += _ended(fold, EVENT_KIND_SUPERSEDED, SUPERSEDED, stamp)
+                elif is_expired(fold, closing.closed):
+                    told += _ended(fold, EVENT_KIND_EXPIRED, "expired", stamp)
+                else:
+                    kept.append(fold)
+            if kept:
+                item = compose(window_id, kept, closing.closed)
+                encoded = item.SerializeToString(deterministic=True)
+                subject = work_subject(INTAKE, item.notification.priority)
+                by_subject[subject].append((item.notification_id, encoded))
+        for subject, digests in by_subject.items():
+            await self._publish(subject, digests)
         await self._tell(told)
 
     async def _tell(self, events: Sequence[NotificationEvent]) -> None:
-        subject = events_subject("router")
         encoded = [(event.event_id, event.SerializeToString()) for event in events]
-        for run in chunks.split(encoded, max_items=_MOST_ITEMS, max_bytes=_MOST_BYTES):
+        await self._publish(events_subject("router"), encoded)
+
+    async def _publish(self, subject: str, items: Sequence[tuple[str, bytes]]) -> None:
+        for run in chunks.split(items, max_items=_MOST_ITEMS, max_bytes=_MOST_BYTES):
             await self._publisher.publish(
                 subject,
-                chunks.join(event for _, event in run),
+                chunks.join(encoded for _, encoded in run),
                 message_id=chunks.identity(subject, (id for id, _ in run)),
             )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -80,8 +80,14 @@ class InMemoryDigestTable:
                 timers[window.window_id] = window
         return Collected(places, timers)
 
-    async def close(self, window_id: str, now: datetime) -> Closing | Window | None:
+    async def close(
+        self, window_ids: Sequence[str], now: datetime
+    ) -> Mapping[str, Closing | Window]:
         self._called()
+        closed = {id: self._close(id, now) for id in window_ids}
+        return {id: found for id, found in closed.items() if found is not None}
+
+    def _close(self, window_id: str, now: datetime) -> Closing | Window | None:
         held = self.windows.get(window_id)
         if held is None or held.state == 2:
             return None
@@ -94,11 +100,11 @@ class InMemoryDigestTable:
         kept.sort(key=lambda entry: entry.accepted)
         return Closing(held.closed, [entry.fold for entry in kept])
 
-    async def sent(self, window_id: str, now: datetime) -> None:
+    async def sent(self, window_ids: Sequence[str], now: datetime) -> None:
         self._called()
-        held = self.windows[window_id]
-        if held.state == 1:
-            held.state, held.sent = 2, now
+        for held in map(self.windows.__getitem__, window_ids):
+            if held.state == 1:
+                held.state, held.sent = 2, now
 
     async def remove(self, tenant: str, notification_id: str) -> int:
         self._called()

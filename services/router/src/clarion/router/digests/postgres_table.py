@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from psycopg_pool import AsyncConnectionPool
 
 _OPEN, _CLOSED, _SENT = range(3)
+Ask = Callable[[str, Mapping[str, Any]], Awaitable[list[Any]]]
 
 
 class PostgresDigestTable:
@@ -44,30 +47,36 @@ class PostgresDigestTable:
                 turn = _Turn(connection, self._queries, now)
                 return await turn.collect(batch)
 
-    async def close(self, window_id: str, now: datetime) -> Closing | Window | None:
-        values = {"window_id": window_id, "now": now}
-        with table_errors():
-            async with self._pool.connection(timeout=WAIT_SECONDS) as connection:
-                found = await connection.execute(self._queries["lock_window"], values)
-                row = await found.fetchone()
-                if row is None:
-                    return None
-                tenant, lane, state, closes, closed = row
-                if state == _SENT:
-                    return None
-                if state == _OPEN and closes > now:
-                    return Window(tenant, window_id, lane, closes)
-                if state == _OPEN:
-                    await connection.execute(self._queries["close_window"], values)
-                    closed = now
-                found = await connection.execute(
-                    self._queries["items_of_window"], values
-                )
-                rows = await found.fetchall()
-        return Closing(closed, [DigestFold.FromString(fold) for (fold,) in rows])
+    async def close(
+        self, window_ids: Sequence[str], now: datetime
+    ) -> Mapping[str, Closing | Window]:
+        early: dict[str, Window] = {}
+        closed_at: dict[str, datetime] = {}
+        folds: dict[str, list[DigestFold]] = defaultdict(list)
+        over: list[str] = []
 
-    async def sent(self, window_id: str, now: datetime) -> None:
-        await self._execute("sent_window", {"window_id": window_id, "now": now})
+        async with self._transaction() as ask:
+            for row in await ask("lock_windows", {"window_ids": list(window_ids)}):
+                window_id, tenant, lane, state, closes, closed = row
+                if state == _OPEN and closes > now:
+                    early[window_id] = Window(tenant, window_id, lane, closes)
+                elif state == _OPEN:
+                    over.append(window_id)
+                    closed_at[window_id] = now
+                elif state == _CLOSED:
+                    closed_at[window_id] = closed
+            if over:
+                await ask("close_windows", {"window_ids": over, "now": now})
+            if closed_at:
+                values = {"window_ids": list(closed_at)}
+                for window_id, fold in await ask("items_of_windows", values):
+                    folds[window_id].append(DigestFold.FromString(fold))
+        closings = {id: Closing(at, folds[id]) for id, at in closed_at.items()}
+        return {**early, **closings}
+
+    async def sent(self, window_ids: Sequence[str], now: datetime) -> None:
+        values = {"window_ids": list(window_ids), "now": now}
+        await self._execute("sent_windows", values)
 
     async def remove(self, tenant: str, notification_id: str) -> int:
         values = {"tenant_id": tenant, "notification_id": notification_id}
@@ -94,6 +103,17 @@ class PostgresDigestTable:
 
     async def prune(self, before: datetime, most: int) -> int:
         return await self._execute("prune", {"before": before, "most": most})
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[Ask]:
+        with table_errors():
+            async with self._pool.connection(timeout=WAIT_SECONDS) as connection:
+
+                async def ask(query: str, values: Mapping[str, Any]) -> list[Any]:
+                    done = await connection.execute(self._queries[query], values)
+                    return await done.fetchall() if done.description else []
+
+                yield ask
 
     async def _execute(self, query: str, values: Mapping[str, Any]) -> int:
         with table_errors():

@@ -79,16 +79,18 @@ class DigestTable(Protocol):
         """Puts each into the open window of its bucket; what is known stays there."""
         ...
 
-    async def close(self, window_id: str, now: datetime) -> Closing | Window | None:
-        """Closes a window whose time has come and reads it.
+    async def close(
+        self, window_ids: Sequence[str], now: datetime
+    ) -> Mapping[str, Closing | Window]:
+        """Closes the windows whose time has come and reads them.
 
-        The window itself when it is too early, None when it is sent. Closed before and
-        not marked as sent, it is read again, the same.
+        The window itself where it is too early, nothing where it is sent. What was
+        closed before and is not marked as sent is read again, the same.
         """
         ...
 
-    async def sent(self, window_id: str, now: datetime) -> None:
-        """Marks a closed window as sent."""
+    async def sent(self, window_ids: Sequence[str], now: datetime) -> None:
+        """Marks closed windows as sent."""
         ...
 
     async def remove(self, tenant: str, notification_id: str) -> int:

@@ -67,27 +67,28 @@ FROM unnest(
 JOIN digest_items AS i USING (tenant_id, notification_id, release)
 JOIN digest_windows AS w USING (window_id)
 
--- name: lock_window
-SELECT tenant_id, lane, state, closes_time, closed_time
+-- name: lock_windows
+SELECT window_id::text, tenant_id, lane, state, closes_time, closed_time
 FROM digest_windows
-WHERE window_id = %(window_id)s
+WHERE window_id = ANY(%(window_ids)s::uuid[])
+ORDER BY bucket, window_id
 FOR UPDATE
 
--- name: close_window
+-- name: close_windows
 UPDATE digest_windows
 SET state = 1, closed_time = %(now)s
-WHERE window_id = %(window_id)s
+WHERE window_id = ANY(%(window_ids)s::uuid[])
 
--- name: items_of_window
-SELECT fold
+-- name: items_of_windows
+SELECT window_id::text, fold
 FROM digest_items
-WHERE window_id = %(window_id)s AND NOT cancelled
+WHERE window_id = ANY(%(window_ids)s::uuid[]) AND NOT cancelled
 ORDER BY accepted_time, position
 
--- name: sent_window
+-- name: sent_windows
 UPDATE digest_windows
 SET state = 2, sent_time = %(now)s
-WHERE window_id = %(window_id)s AND state = 1
+WHERE window_id = ANY(%(window_ids)s::uuid[]) AND state = 1
 
 -- name: lock_windows_of
 SELECT w.window_id
