@@ -34,6 +34,11 @@ if TYPE_CHECKING:
     help="A value for the template; may be repeated.",
 )
 @click.option("--template", default="", help="The template's id.")
+@click.option(
+    "--strategy",
+    type=click.Choice(["all", "first_available", "escalate"]),
+    help="How the channels are used; else as the type says.",
+)
 @click.option("--at", help="When to send, such as 2030-01-31T10:30:00Z.")
 @click.option("--key", default="", help="Idempotency key.")
 @connection_options
@@ -47,6 +52,7 @@ def command(
     priority: str,
     values: tuple[str, ...],
     template: str,
+    strategy: str | None,
     at: str | None,
     key: str,
     target: str | None,
@@ -61,6 +67,7 @@ def command(
     Examples:
       clarion send user123 order_confirmation -t "Order Confirmed" -c push -c email
       clarion send user123 invoice -m "It is due" -v amount=99.99 --priority high
+      clarion send user123 alarm -t "Fire" -c push -c sms --strategy first_available
       clarion send user123 reminder -t "Tomorrow" --at 2030-01-31T10:30:00Z
     """
     from clarion.client.building import notification
@@ -76,6 +83,7 @@ def command(
             data=named_values(values) or None,
             scheduled_at=datetime.fromisoformat(at) if at else None,
             template_id=template,
+            strategy=strategy or "",
             idempotency_key=key,
         )
     except ValueError as error:
