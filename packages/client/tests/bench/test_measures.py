@@ -16,8 +16,8 @@ pytestmark = pytest.mark.integration
 async def test_floor_growth_and_memory_tell_what_they_found() -> None:
     async with Mesh(100, tenants=2) as mesh:
         grown = (await growth.measure(mesh, most=100, count=100)).values
-        floored = await floor.measure(mesh, seconds=0.5, count=200, chunk=100)
-        held = (await memory.measure(mesh, seconds=0.5, rest=0)).values
+        floored = await floor.measure(mesh, seconds=0.5, count=200, chunk=100, batch=50)
+        held = (await memory.measure(mesh, seconds=0.5, rest=0, batch=50)).values
     assert grown["ratio"].keys() == {"queued", "recipients", "tenants"}
     assert grown["cpu_us_per_notification"]["queued"].keys() == {"1", "10", "100"}
     assert grown["lost"] == 0

@@ -54,12 +54,14 @@ async def run(*, seconds: float, count: int, users: int, chunk: int) -> Report:
         return await measure(mesh, seconds=seconds, count=count, chunk=chunk)
 
 
-async def measure(mesh: Mesh, *, seconds: float, count: int, chunk: int) -> Report:
+async def measure(
+    mesh: Mesh, *, seconds: float, count: int, chunk: int, batch: int = 1000
+) -> Report:
     """Both, one after the other, on a mesh that runs."""
     from clarion.client.bench.straight_line import StraightLine
 
     gate = mesh.gate(30_000)
-    offering = mesh.offering(gate, Traffic(mesh.users), 4)
+    offering = mesh.offering(gate, Traffic(mesh.users), 4, batch=batch)
     watch = Stopwatch(mesh.stack)
     await watched(gate, offering, seconds)
     await mesh.drained()

@@ -47,10 +47,12 @@ async def run(*, seconds: float, users: int, rest: float) -> Report:
         return await measure(mesh, seconds=seconds, rest=rest)
 
 
-async def measure(mesh: Mesh, *, seconds: float, rest: float) -> Report:
+async def measure(
+    mesh: Mesh, *, seconds: float, rest: float, batch: int = 1000
+) -> Report:
     """Of a mesh that runs."""
     gate = mesh.gate(30_000)
-    offering = mesh.offering(gate, Traffic(mesh.users), 4)
+    offering = mesh.offering(gate, Traffic(mesh.users), 4, batch=batch)
     await watched(gate, offering, seconds)
     loaded = resident_mib(mesh.stack)
     await mesh.drained()

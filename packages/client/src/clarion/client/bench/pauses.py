@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 _LONGEST = timedelta(hours=1)
+_SHORTEST = timedelta(milliseconds=100)
 
 
 class Pauses:
@@ -29,15 +30,18 @@ class Pauses:
 
     async def pause(self, stream: str, consumers: Iterable[str]) -> None:
         """They deliver nothing until they are resumed."""
-        until = datetime.now(UTC) + _LONGEST
-        body = {"pause_until": until.isoformat().replace("+00:00", "Z")}
-        await self._ask(stream, consumers, json.dumps(body).encode())
+        await self._ask(stream, consumers, datetime.now(UTC) + _LONGEST)
 
     async def resume(self, stream: str, consumers: Iterable[str]) -> None:
         """They deliver again."""
-        await self._ask(stream, consumers, b"")
+        # By its own timer the server wakes who waits at once, by a resume it does not.
+        await self._ask(stream, consumers, datetime.now(UTC) + _SHORTEST)
 
-    async def _ask(self, stream: str, consumers: Iterable[str], body: bytes) -> None:
+    async def _ask(
+        self, stream: str, consumers: Iterable[str], until: datetime
+    ) -> None:
+        text = until.isoformat().replace("+00:00", "Z")
+        body = json.dumps({"pause_until": text}).encode()
         for consumer in consumers:
             subject = f"$JS.API.CONSUMER.PAUSE.{stream}.{consumer}"
             answer = await self._nats.request(subject, body, timeout=5)
