@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from clarion.client.bench.queues import Queues
@@ -13,8 +13,11 @@ from clarion.client.bench.tally import Tracked
 class Stored:
     """Bytes held at one moment."""
 
-    postgres: int
-    """Tables and indexes of tracking."""
+    event_log: int
+    """Tables and indexes of tracking's events, kept for
+    CLARION_TRACKING_EVENT_RETENTION_DAYS"""
+    records: int
+    """Its other tables, kept for CLARION_TRACKING_RECORD_RETENTION_DAYS."""
     write_ahead_log: int
     """Written since the server was made."""
     valkey: int
@@ -25,7 +28,7 @@ class Stored:
         """What came since then, for each of so many notifications."""
         return {
             name: round((getattr(self, name) - getattr(before, name)) / max(count, 1))
-            for name in ("postgres", "write_ahead_log", "valkey", "events")
+            for name in (field.name for field in fields(self))
         }
 
 
@@ -38,7 +41,11 @@ async def stored(tracked: Tracked, queues: Queues, valkey_url: str) -> Stored:
         memory = await redis.info("memory")
     finally:
         await redis.aclose()
-    tables, log = await tracked.sizes()
+    event_log, records, log = await tracked.sizes()
     return Stored(
-        tables, log, int(memory["used_memory"]), await queues.stream_bytes("EVENTS")
+        event_log,
+        records,
+        log,
+        int(memory["used_memory"]),
+        await queues.stream_bytes("EVENTS"),
     )

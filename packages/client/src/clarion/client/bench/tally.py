@@ -40,9 +40,11 @@ FROM tracking.notifications AS n CROSS JOIN LATERAL unnest(n.attempts) AS a
 WHERE a.outcome = %s AND n.accepted_time BETWEEN to_timestamp(%s) AND to_timestamp(%s)
 """
 _SIZES = """
-SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint,
+SELECT coalesce(sum(size) FILTER (WHERE relname LIKE 'events%'), 0)::bigint,
+    coalesce(sum(size) FILTER (WHERE relname NOT LIKE 'events%'), 0)::bigint,
     pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint
-FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace,
+    LATERAL pg_total_relation_size(c.oid) AS size
 WHERE n.nspname = 'tracking' AND c.relkind = 'r'
 """
 _STORED = """
@@ -89,12 +91,15 @@ class Tracked:
         row = await rows.fetchone()
         return int(row[0] or 0) if row else 0
 
-    async def sizes(self) -> tuple[int, int]:
-        """Bytes of tracking's tables and indexes, and of the log written so far."""
+    async def sizes(self) -> tuple[int, int, int]:
+        """Bytes of the event log, of tracking's other tables, and of the WAL so far.
+
+        Indexes are included.
+        """
         rows = await self._connection.execute(_SIZES)
         row = await rows.fetchone()
         assert row is not None
-        return int(row[0]), int(row[1])
+        return int(row[0]), int(row[1]), int(row[2])
 
     async def count(self) -> Tally:
         """Counts every row."""
