@@ -26,6 +26,7 @@ from clarion.router.digests.removing import DigestRemoval
 from clarion.router.digests.upkeep import Upkeep
 from clarion.router.explaining import Explanation
 from clarion.router.fan_out import FanOut
+from clarion.router.in_hand import InHand
 from clarion.router.neighbours import GrpcNeighbours
 from clarion.router.ordering import ValkeyTurns
 from clarion.router.overflowing import Overflow, OverflowScheduler
@@ -162,6 +163,7 @@ async def build(service: Service, settings: Settings) -> None:
             Rescheduling(
                 JetStreamRescheduler(streams), cancels, keys, events, limits, clock
             ),
+            InHand(settings.accept_in_hand),
         ),
         NOTIFICATION_SERVICE,
     )

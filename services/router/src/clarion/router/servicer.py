@@ -26,6 +26,7 @@ from clarion.router.accepting import Acceptance
 from clarion.router.broadcasting import Broadcasting
 from clarion.router.cancelling import Cancellation
 from clarion.router.explaining import Explanation
+from clarion.router.in_hand import InHand
 from clarion.router.rescheduling import Named, Rescheduling
 from clarion.router.storing import Accepted
 from clarion.runtime.caller import current_caller
@@ -43,12 +44,14 @@ class NotificationServicer(NotificationServiceServicer):
         broadcasting: Broadcasting,
         explanation: Explanation,
         rescheduling: Rescheduling,
+        in_hand: InHand | None = None,
     ) -> None:
         self._acceptance = acceptance
         self._cancellation = cancellation
         self._broadcasting = broadcasting
         self._explanation = explanation
         self._rescheduling = rescheduling
+        self._in_hand = in_hand or InHand()
 
     async def SendNotification(
         self,
@@ -57,7 +60,10 @@ class NotificationServicer(NotificationServiceServicer):
             SendNotificationRequest, SendNotificationResponse
         ],
     ) -> SendNotificationResponse:
-        accepted = await self._acceptance.accept(request.notification, current_caller())
+        with self._in_hand.holding(1):
+            accepted = await self._acceptance.accept(
+                request.notification, current_caller()
+            )
         return _response(accepted)
 
     async def BatchSendNotifications(
@@ -67,9 +73,10 @@ class NotificationServicer(NotificationServiceServicer):
             BatchSendNotificationsRequest, BatchSendNotificationsResponse
         ],
     ) -> BatchSendNotificationsResponse:
-        answers = await self._acceptance.accept_all(
-            request.notifications, current_caller()
-        )
+        with self._in_hand.holding(len(request.notifications)):
+            answers = await self._acceptance.accept_all(
+                request.notifications, current_caller()
+            )
         response = BatchSendNotificationsResponse()
         accepted = 0
         for index, answer in enumerate(answers):

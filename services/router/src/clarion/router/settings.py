@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
+from clarion.router.in_hand import DEFAULT_MOST
 from clarion.runtime.streams import CHANNELS
 
 
@@ -34,6 +35,8 @@ class Settings:
     goes by the lane's overflow; counted by every router for itself."""
     tenant_burst: int = 300
     """How many of them at once."""
+    accept_in_hand: int = DEFAULT_MOST
+    """How many notifications are accepted at once; a call beyond has to come back."""
     route_concurrency: int = 2
     """How many batches of each lane, and of its overflow, are routed at a time."""
     route_messages: int = 128

@@ -78,6 +78,7 @@ class Flood:
             await asyncio.gather(*calls)
 
     async def _call(self, send: Any) -> None:
+        first = self._traffic.position
         body, deliveries = self._traffic.batch(self._batch)
         self.offered += self._batch
         started = time.monotonic()
@@ -93,10 +94,11 @@ class Flood:
         finally:
             self._took.append((time.monotonic() - started) * 1000)
         self.accepted += answer.accepted
-        self.deliveries += round(deliveries * answer.accepted / self._batch)
+        self.deliveries += deliveries
         if answer.rejected:
             for result in answer.results:
                 if result.HasField("error"):
+                    self.deliveries -= self._traffic.deliveries(first + result.index)
                     self._refused(result.error, 1)
 
     def _refused(self, status: Status, count: int) -> None:

@@ -94,6 +94,7 @@ class Offering:
         while not is_over():
             if self._gate is not None:
                 await self._gate.wait()
+            first = self._traffic.position
             body, deliveries = self._traffic.batch(self._batch)
             started = time.monotonic()
             try:
@@ -110,5 +111,5 @@ class Offering:
                 for result in answer.results:
                     if result.HasField("error"):
                         self.refused[f"item: {result.error.code}"] += 1
-                deliveries = round(deliveries * answer.accepted / self._batch)
+                        deliveries -= self._traffic.deliveries(first + result.index)
             self.deliveries += deliveries

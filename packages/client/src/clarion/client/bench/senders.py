@@ -163,7 +163,9 @@ class Senders:
             if result.HasField("notification"):
                 id_ = result.notification.notification_id
                 self._note(found, id_, first + result.index, at)
-        found.deliveries += round(deliveries * answer.accepted / size)
+            else:
+                deliveries -= self._traffic.deliveries(first + result.index)
+        found.deliveries += deliveries
 
     def _note(self, found: Arrived, id_: str, number: int, at: float) -> None:
         found.sent_ms[id_] = at

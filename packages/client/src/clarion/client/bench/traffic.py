@@ -59,6 +59,12 @@ class Traffic:
         """Those of a notification by its number."""
         return _MIX[number % _VARIANTS % len(_MIX)]
 
+    def deliveries(self, number: int) -> int:
+        """Those that a notification makes, by its number."""
+        piece = self._pieces[number % _VARIANTS]
+        person = number * STRIDE % self._users
+        return piece.deliveries - (piece.has_in_app and not has_inbox(person))
+
     def batch(self, size: int) -> tuple[bytes, int]:
         """An encoded BatchSendNotificationsRequest; how many deliveries it makes.
 
