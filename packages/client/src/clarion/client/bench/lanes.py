@@ -15,6 +15,7 @@ import click
 from clarion.client.bench.backlog import Backlog
 from clarion.client.bench.probes import Probe
 from clarion.client.bench.processes import cpu_seconds, spent
+from clarion.client.bench.queues import Queues
 from clarion.client.bench.report import Report, table
 from clarion.client.client import Client
 from clarion.client.demo.arrivals import Arrivals
@@ -61,8 +62,10 @@ class LanesResult:
     backlog_accepted: int = 0
     backlog_left: int = 0
     """Of the backlog, when the measurement ended; ratios mean something if not 0."""
+    waiting: int = 0
+    """Still in the queues a minute after the measurement; nothing more is waited for."""
     lost: int = 0
-    """Not arrived in the minute after; of a large backlog some only wait."""
+    """Neither arrived nor in the queues."""
     duplicated: int = 0
     by_process: dict[str, float] = field(default_factory=dict)
     """CPU seconds a second while the backlog was worked off."""
@@ -138,7 +141,10 @@ async def _measure(stack: Stack, backlog: int, seconds: float) -> LanesResult:
         drained = time.monotonic()
         await _until(http, stack, at_start + everything)
         drained = time.monotonic() - drained
+        # Before the arrivals are read: what comes in between is no loss.
+        depth = await Queues(stack.urls["nats_monitor"], http).depth()
         await arrivals.follow()
+    missing = at_start + everything - len(arrivals.counts)
     of_high, of_low, with_high, with_low = (
         percentiles(sent_ms, arrivals.arrived_ms)
         for sent_ms in (*before, *(probe.sent_ms for probe in probes))
@@ -157,7 +163,8 @@ async def _measure(stack: Stack, backlog: int, seconds: float) -> LanesResult:
         accepted_per_second=round(flood.accepted / filled, 1),
         backlog_accepted=flood.accepted,
         backlog_left=left,
-        lost=at_start + everything - len(arrivals.counts),
+        waiting=missing if depth.work_messages else 0,
+        lost=0 if depth.work_messages else missing,
         duplicated=doubles,
         by_process={n: round(s / took, 3) for n, s in used.items()},
     )
@@ -196,7 +203,8 @@ def _lines(result: LanesResult) -> list[str]:
         f"other tenant {result.other_tenant_p99_ratio}",
         f"the backlog meanwhile: {result.low_per_second:,.0f} a second, "
         f"alone {result.alone_per_second:,.0f}; left {result.backlog_left:,}",
-        f"lost {result.lost}, duplicated {result.duplicated}",
+        f"lost {result.lost}, duplicated {result.duplicated}, "
+        f"still waiting {result.waiting:,}",
     ]
 
 
