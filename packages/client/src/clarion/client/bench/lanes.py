@@ -63,7 +63,7 @@ class LanesResult:
     backlog_left: int = 0
     """Of the backlog, when the measurement ended; ratios mean something if not 0."""
     waiting: int = 0
-    """Still in the queues a minute after the measurement; nothing more is waited for."""
+    """Still in the queues a minute after the measurement."""
     lost: int = 0
     """Neither arrived nor in the queues."""
     duplicated: int = 0
