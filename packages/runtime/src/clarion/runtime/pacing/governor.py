@@ -21,7 +21,7 @@ from clarion.runtime.pacing.cost import Cost
 from clarion.runtime.pacing.strain import Strain
 from clarion.runtime.streams import LANES
 
-_BUSY_STEP = 0.04
+_BUSY_STEP = 0.1
 """Seconds: a step may have as many items as the higher lanes do in that time."""
 
 _flow: ContextVar[str] = ContextVar("flow", default=LANES[0])
@@ -93,7 +93,7 @@ class Governor:
             self._strain.late(now - before - wait)
         per_second = self._strain.factor * self._budgets.share(flow) / self._cost.item
         # Where there is much of the higher ones, they wait for each other: this one
-        # may do as much as they do together.
-        per_second += self._activity.rate_before(flow)
+        # may do twice what they do together, so that it never holds back a mixed load.
+        per_second += 2 * self._activity.rate_before(flow)
         self._budgets.spend(flow, items / per_second, now)
         return now
