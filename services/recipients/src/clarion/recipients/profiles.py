@@ -15,6 +15,7 @@ from clarion.recipients.cache.profile_cache import ProfileCache
 from clarion.recipients.preferences import effective
 from clarion.recipients.tables import profiles
 from clarion.recipients.transactions import Pool
+from clarion.runtime import chunks
 
 
 class Profiles:
@@ -58,13 +59,16 @@ class Profiles:
         return BatchGetRecipientsResponse.FromString(response).profiles[0]
 
     async def _read(self, tenant: str, user_ids: list[str]) -> dict[str, bytes]:
-        lease = await self._cache.lease(tenant, user_ids)
+        wanted = self._cache.worth_filling(tenant, user_ids)
+        lease = await self._cache.lease(tenant, wanted)
         found = await profiles.read(self._pool, tenant, user_ids)
         values = {
-            user_id: BatchGetRecipientsResponse(profiles=[profile]).SerializeToString()
+            user_id: chunks.field(1, profile.SerializeToString())
             for user_id, profile in found.items()
         }
-        await self._cache.fill(tenant, lease, values)
+        if lease is not None:
+            filled = {user_id: values[user_id] for user_id in wanted}
+            await self._cache.fill(tenant, lease, filled)
         return values
 
 

@@ -24,6 +24,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from clarion.recipients import metrics
+from clarion.recipients.cache.admission import Admission
 from clarion.runtime.errors import UnavailableError
 from clarion.runtime.valkey import redis_errors
 
@@ -60,6 +61,7 @@ class ProfileCache:
     ) -> None:
         self._redis: Any = redis
         self._ttl = ttl
+        self._admission = Admission(ttl, clock)
         self._clock = clock
         self._resting_until = 0.0
         self._pending: set[bytes] = set()
@@ -87,12 +89,17 @@ class ProfileCache:
                     values[place] = None
         return values
 
+    def worth_filling(self, tenant: str, user_ids: Collection[str]) -> list[str]:
+        """Of people that are not cached those who will probably be asked for again."""
+        return self._admission.admitted(tenant, user_ids)
+
     async def lease(self, tenant: str, user_ids: Collection[str]) -> bytes | None:
         """A lease to fill these by; to be taken before their source is read."""
-        if not self._usable:
+        if not user_ids or not self._usable:
             return None
         lease = _LEASE_PREFIX + os.urandom(8)
-        keys = [profile_key(tenant, user_id) for user_id in user_ids]
+        prefix = profile_key(tenant, "")
+        keys = [prefix + user_id.encode() for user_id in user_ids]
         try:
             await self._ask(self._lease_script(keys, [lease, _millis(LEASE)]))
         except UnavailableError:
@@ -106,7 +113,8 @@ class ProfileCache:
         """Caches what was read under the lease, where that still holds."""
         if lease is None or not self._usable:
             return
-        keys = [profile_key(tenant, user_id) for user_id in values]
+        prefix = profile_key(tenant, "")
+        keys = [prefix + user_id.encode() for user_id in values]
         arguments = [lease, _millis(self._ttl), *values.values()]
         try:
             await self._ask(self._fill_script(keys, arguments))

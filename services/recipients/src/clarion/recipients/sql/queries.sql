@@ -102,16 +102,18 @@ WHERE tenant_id = %(tenant)s AND token_digest = ANY(%(token_digests)s::bytea[])
 RETURNING user_id
 
 -- name: profile_people
+-- Times as the eight bytes that they are: a datetime costs more than the whole row.
 SELECT user_id, email, phone_number, display_name, locale, time_zone, attributes,
-    updated_time
+    timestamptz_send(updated_time)
 FROM person
 WHERE tenant_id = %(tenant)s AND user_id = ANY(%(user_ids)s::text[])
 
 -- name: profile_devices
-SELECT user_id, device_id, platform, token, app_id, last_seen_time, registered_time
+-- In no order: most have one, and sorting all of them costs more than finding them.
+SELECT user_id, device_id, platform, token, app_id, timestamptz_send(last_seen_time),
+    timestamptz_send(registered_time)
 FROM device
 WHERE tenant_id = %(tenant)s AND user_id = ANY(%(user_ids)s::text[])
-ORDER BY user_id, registered_time, device_id
 
 -- name: profile_preferences
 SELECT user_id, body, version, updated_time
@@ -120,16 +122,18 @@ WHERE tenant_id = %(tenant)s AND user_id = ANY(%(user_ids)s::text[])
 
 -- name: profile_suppressions
 -- An inbox has no address but the user_id, which may look like somebody's address.
+-- Nothing is looked up for a tenant without any: whether there is one is
+-- judged once.
 SELECT a.user_id, s.channel, s.address, s.reason, s.source, s.created_time
 FROM (
     SELECT p.user_id, d.digest, d.is_inbox
     FROM person AS p
-    JOIN unnest(%(user_ids)s::text[], %(user_digests)s::bytea[])
-        AS n (user_id, user_digest) ON n.user_id = p.user_id
     CROSS JOIN LATERAL (
-        VALUES (p.email_digest, false), (p.phone_digest, false), (n.user_digest, true)
+        VALUES (p.email_digest, false), (p.phone_digest, false),
+            (sha256(convert_to(p.user_id, 'UTF8')), true)
     ) AS d (digest, is_inbox)
-    WHERE p.tenant_id = %(tenant)s AND d.digest IS NOT NULL
+    WHERE p.tenant_id = %(tenant)s AND p.user_id = ANY(%(user_ids)s::text[])
+        AND d.digest IS NOT NULL
     UNION ALL
     SELECT user_id, token_digest, false
     FROM device
@@ -139,14 +143,18 @@ JOIN suppression AS s
     ON s.tenant_id = %(tenant)s
     AND s.address_digest = a.digest
     AND (s.channel = 'in_app') = a.is_inbox
+WHERE EXISTS (SELECT 1 FROM suppression WHERE tenant_id = %(tenant)s)
 ORDER BY a.user_id, s.channel, s.address_digest
 
 -- name: profile_consents
 -- The last word on each channel and category, of people who took something back.
+-- Nothing is looked up for a tenant without any: whether there is one is
+-- judged once.
 SELECT DISTINCT ON (c.user_id, c.channel, c.category)
     c.user_id, c.channel, c.category, c.granted, c.given_time
 FROM consent AS c
-WHERE c.tenant_id = %(tenant)s AND c.user_id = ANY(%(user_ids)s::text[])
+WHERE EXISTS (SELECT 1 FROM consent WHERE tenant_id = %(tenant)s)
+    AND c.tenant_id = %(tenant)s AND c.user_id = ANY(%(user_ids)s::text[])
 ORDER BY c.user_id, c.channel, c.category, c.given_time DESC, c.sequence DESC
 
 -- name: ensure_preference
