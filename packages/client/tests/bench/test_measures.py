@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import json
 
 import pytest
@@ -8,7 +9,7 @@ from click.testing import CliRunner
 from clarion.client.bench import floor, growth, memory
 from clarion.client.bench.mesh import Mesh
 from clarion.client.bench.registry import BENCHES, load
-from clarion.client.cli.bench import command
+from clarion.client.cli.bench import command, defaults_of
 
 pytestmark = pytest.mark.integration
 
@@ -47,3 +48,11 @@ def test_every_benchmark_explains_itself(name: str) -> None:
     result = CliRunner().invoke(command, [name, "--help"])
     assert result.exit_code == 0
     assert (load(name).run.__doc__ or "").split("\n")[0] in result.output
+
+
+@pytest.mark.parametrize("name", BENCHES)
+def test_every_benchmark_has_usable_defaults(name: str) -> None:
+    wanted = inspect.signature(load(name).run).parameters
+    found = defaults_of(name)
+    assert found.keys() == wanted.keys()
+    assert "UNSET" not in repr(found)

@@ -67,17 +67,24 @@ def command(ctx: click.Context, as_json: bool) -> None:
     """
     if ctx.invoked_subcommand is not None:
         return
-    from clarion.client.bench.registry import BENCHES, load
+    from clarion.client.bench.registry import BENCHES
 
     found = {}
     for name in BENCHES:
-        with plain_errors():
-            options = load(name).options
-        defaults = {str(one.name): one.get_default(ctx) for one in options}
+        defaults = defaults_of(name, ctx)
         click.echo(f"== {name}")
         found[name] = _run(name, defaults, as_json=as_json)
     if as_json:
         click.echo(json.dumps(found))
+
+
+def defaults_of(name: str, parent: click.Context | None = None) -> dict[str, Any]:
+    """The options of a benchmark as they are where none is given."""
+    from clarion.client.bench.registry import load
+
+    with plain_errors():
+        alone = click.Command(name, params=list(load(name).options))
+    return dict(alone.make_context(name, [], parent=parent).params)
 
 
 def _run(name: str, options: dict[str, Any], *, as_json: bool) -> dict[str, object]:
