@@ -10,6 +10,8 @@ from google.protobuf.struct_pb2 import Struct, Value
 _EXACT = 2.0**53
 """From here on doubles are more than one apart, so an integer would pretend."""
 
+_EMPTY = {"string_value": "", "number_value": 0}
+
 M = TypeVar("M", bound=Mapping[str, Any])
 
 
@@ -27,12 +29,35 @@ def python_values(
     struct: Struct, mapping: Callable[[Any], M], sequence: Callable[[Any], Any]
 ) -> M:
     """The Struct made of ``mapping`` (such as dict) and ``sequence`` (such as list)."""
-    return mapping(
-        {
-            name: _value(value, mapping, sequence)
-            for name, value in struct.fields.items()
-        }
-    )
+    # Not items(): of a map of protobuf that is a generator in Python.
+    fields = struct.fields
+    return mapping({name: _value(fields[name], mapping, sequence) for name in fields})
+
+
+def plain_values(struct: Struct) -> dict[str, Any]:
+    """``python_values`` of dicts and tuples, in less time."""
+    fields = struct.fields
+    return {name: _plain(fields[name]) for name in fields}
+
+
+def _plain(value: Value) -> Any:
+    # Most values are texts or numbers; only what is empty needs to be asked its kind.
+    text = value.string_value
+    if text:
+        return text
+    given = value.number_value
+    if given:
+        whole = int(given) if -_EXACT < given < _EXACT else given
+        return whole if whole == given else given
+    kind = value.WhichOneof("kind")
+    if kind == "struct_value":
+        fields = value.struct_value.fields
+        return {name: _plain(fields[name]) for name in fields}
+    if kind == "list_value":
+        return tuple([_plain(item) for item in value.list_value.values])
+    if kind == "bool_value":
+        return value.bool_value
+    return _EMPTY.get(kind or "")
 
 
 def _value(

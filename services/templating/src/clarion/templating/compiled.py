@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from clarion.templating.content import Template, Variant
 from clarion.templating.data_schema import DataSchema
@@ -10,6 +11,7 @@ from clarion.templating.engine import DEFAULT_FUEL, Engine, Render
 from clarion.templating.faults import TemplateFault
 from clarion.templating.layouts import wrap
 from clarion.templating.locales import choose, normal
+from clarion.templating.plain_sources import is_plain
 from clarion.templating.values import Given
 
 MAX_TITLE = 1_024
@@ -39,6 +41,8 @@ class _CompiledVariant(NamedTuple):
     max_body: int
     uses: tuple[str, ...]
     """Those of data and recipient that the sources may mention."""
+    is_plain: bool
+    """Whether plain dicts do for the sources of the whole template."""
 
 
 class CompiledTemplate:
@@ -52,10 +56,18 @@ class CompiledTemplate:
         self.schema = DataSchema(content.data_schema) if content.data_schema else None
         self._default = content.default_locale
         engine = Engine(fuel)
+        sources = [
+            source
+            for one in content.variants
+            for source in (one.title, one.body, one.html)
+        ]
+        plain = all(map(is_plain, sources))
         self._by_channel: dict[str, dict[str, _CompiledVariant]] = {}
         for number, variant in enumerate(content.variants):
             locale = variant.locale or self._default
-            compiled = _compile(engine, number, variant, content.layout_id, locale)
+            compiled = _compile(
+                engine, number, variant, content.layout_id, locale, plain
+            )
             self._by_channel.setdefault(variant.channel, {})[locale] = compiled
         self._chosen: dict[tuple[str, str], _CompiledVariant | None] = {}
 
@@ -67,14 +79,7 @@ class CompiledTemplate:
         variant = self._choose(channel, locale)
         if variant is None:
             return None
-        variables = given.variables(variant.locale, variant.uses)
-        html = variant.html
-        rendered = Rendered(
-            variant.title(variables),
-            variant.body(variables),
-            "" if html is None else html(variables),
-            variant.locale,
-        )
+        rendered = _rendered(variant, given)
         if len(rendered.title) > MAX_TITLE:
             raise _too_long("title", MAX_TITLE)
         if len(rendered.body) > variant.max_body:
@@ -98,8 +103,33 @@ class CompiledTemplate:
         return chosen
 
 
+def _rendered(variant: _CompiledVariant, given: Given) -> Rendered:
+    if variant.is_plain:
+        try:
+            variables = given.plain_variables(variant.locale, variant.uses)
+            return _texts(variant, variables)
+        except TemplateFault:
+            pass  # rendered again with values that know what is missing
+    return _texts(variant, given.variables(variant.locale, variant.uses))
+
+
+def _texts(variant: _CompiledVariant, variables: Mapping[str, Any]) -> Rendered:
+    html = variant.html
+    return Rendered(
+        variant.title(variables),
+        variant.body(variables),
+        "" if html is None else html(variables),
+        variant.locale,
+    )
+
+
 def _compile(
-    engine: Engine, number: int, variant: Variant, layout_id: str, locale: str
+    engine: Engine,
+    number: int,
+    variant: Variant,
+    layout_id: str,
+    locale: str,
+    plain: bool,
 ) -> _CompiledVariant:
     html = None
     sources = f"{variant.title} {variant.body} {variant.html}"
@@ -115,6 +145,7 @@ def _compile(
         # Converting costs more than rendering, and many templates use neither. A name
         # in a plain text counts as use, which does no harm.
         tuple(name for name in ("data", "recipient") if name in sources),
+        plain,
     )
 
 

@@ -106,7 +106,7 @@ class TemplateServicer(rpc.TemplateServiceServicer):
         elif outcome.error is not None:
             raise outcome.error
         else:
-            response.content.CopyFrom(_rendered(outcome))
+            _fill(response.content, outcome)
         return response
 
     async def BatchRender(
@@ -120,33 +120,29 @@ class TemplateServicer(rpc.TemplateServiceServicer):
             for item in request.items
         ]  # fmt: skip
         rendered = await self._renderer.render(current_caller().tenant, items)
-        return pb.BatchRenderResponse(
-            results=[
-                _result(item.key, outcome)
-                for item, outcomes in zip(request.items, rendered, strict=True)
-                for outcome in outcomes
-            ]
-        )
+        response = pb.BatchRenderResponse()
+        add = response.results.add
+        for item, outcomes in zip(request.items, rendered, strict=True):
+            key = item.key
+            for outcome in outcomes:
+                result = add(key=key, channel=outcome.channel)
+                if outcome.error is not None:
+                    result.error.CopyFrom(message_of(outcome.error))
+                else:
+                    _fill(result.content, outcome)
+        return response
 
 
-def _result(key: str, outcome: Outcome) -> pb.RenderResult:
-    if outcome.error is not None:
-        error = message_of(outcome.error)
-        return pb.RenderResult(key=key, channel=outcome.channel, error=error)
-    return pb.RenderResult(key=key, channel=outcome.channel, content=_rendered(outcome))
-
-
-def _rendered(outcome: Outcome) -> ContentMessage:
+def _fill(content: ContentMessage, outcome: Outcome) -> None:
+    """Filled in place: a message that is made first is copied, field by field."""
     # ``data`` is the caller's own and stays with it: it is not copied back.
-    title, body, html, locale = outcome.rendered or ("", "", "", "")
-    return ContentMessage(
-        title=title,
-        body=body,
-        html=html,
-        template_id=outcome.template_id,
-        template_version=outcome.version,
-        locale=locale,
-    )
+    content.SetInParent()
+    if outcome.rendered is not None:
+        content.title, content.body, html, content.locale = outcome.rendered
+        if html:
+            content.html = html
+    content.template_id = outcome.template_id
+    content.template_version = outcome.version
 
 
 def _id(template_id: str) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from google.protobuf.struct_pb2 import Struct
 
-from clarion.runtime.struct_values import python_values
+from clarion.runtime.struct_values import plain_values, python_values
+
+V = TypeVar("V")
 
 PRINTED: list[str] = []
 """Methods that a template printed where it meant a value: filled while it renders and
@@ -82,7 +84,7 @@ def for_schemas(struct: Struct) -> dict[str, Any]:
 class Given:
     """What one notification gives to its templates, converted at most once."""
 
-    __slots__ = ("_converted", "_structs", "message", "title")
+    __slots__ = ("_plain", "_read_only", "_structs", "message", "title")
 
     def __init__(
         self, title: str, message: str, data: Struct, recipient: Struct
@@ -90,16 +92,30 @@ class Given:
         self.title = title
         self.message = message
         self._structs = {"data": data, "recipient": recipient}
-        self._converted: dict[str, Values] = {}
+        self._plain: dict[str, dict[str, Any]] = {}
+        self._read_only: dict[str, Values] = {}
 
     def variables(self, locale: str, uses: Iterable[str]) -> dict[str, Any]:
         """The variables; of ``data`` and ``recipient`` only those that are used."""
+        return self._variables(locale, uses, self._read_only, for_templates)
+
+    def plain_variables(self, locale: str, uses: Iterable[str]) -> dict[str, Any]:
+        """The same as plain dicts: for sources that are ``is_plain``."""
+        return self._variables(locale, uses, self._plain, plain_values)
+
+    def _variables(
+        self,
+        locale: str,
+        uses: Iterable[str],
+        converted: dict[str, V],
+        convert: Callable[[Struct], V],
+    ) -> dict[str, Any]:
         for name in uses:
-            if name not in self._converted:
-                self._converted[name] = for_templates(self._structs[name])
+            if name not in converted:
+                converted[name] = convert(self._structs[name])
         return {
             "title": self.title,
             "message": self.message,
             "locale": locale,
-            **self._converted,
+            **converted,
         }
