@@ -74,10 +74,10 @@ async def test_a_reader_that_read_before_a_write_cannot_fill_after_it(
     read = await rows.read(pool, tenant, ["u"])
     await put(stubs, "u", "after")
     assert await names(stubs, "u") == ["after"]  # and so it is cached again
-    await reader.fill(tenant, lease, {"u": b"\x0a" + read["u"].SerializeToString()})
+    await reader.fill(tenant, lease, {"u": read["u"]})
     assert await names(stubs, "u") == ["after"]
     await redis.delete(profile_key(tenant, "u"))
-    await reader.fill(tenant, lease, {"u": b"\x0a" + read["u"].SerializeToString()})
+    await reader.fill(tenant, lease, {"u": read["u"]})
     assert not await redis.exists(profile_key(tenant, "u"))
     await pool.close()
 

@@ -15,7 +15,6 @@ from clarion.recipients.cache.profile_cache import ProfileCache
 from clarion.recipients.preferences import effective
 from clarion.recipients.tables import profiles
 from clarion.recipients.transactions import Pool
-from clarion.runtime import chunks
 
 
 class Profiles:
@@ -61,11 +60,7 @@ class Profiles:
     async def _read(self, tenant: str, user_ids: list[str]) -> dict[str, bytes]:
         wanted = self._cache.worth_filling(tenant, user_ids)
         lease = await self._cache.lease(tenant, wanted)
-        found = await profiles.read(self._pool, tenant, user_ids)
-        values = {
-            user_id: chunks.field(1, profile.SerializeToString())
-            for user_id, profile in found.items()
-        }
+        values = await profiles.read(self._pool, tenant, user_ids)
         if lease is not None:
             filled = {user_id: values[user_id] for user_id in wanted}
             await self._cache.fill(tenant, lease, filled)

@@ -47,6 +47,10 @@ async def snapshot(pool: Pool) -> AsyncIterator[Connection]:
                     await connection.execute(
                         "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
                     )
+                    # Starting a worker takes longer than these reads.
+                    await connection.execute(
+                        "SET LOCAL max_parallel_workers_per_gather = 0"
+                    )
                     yield connection
                     await connection.execute("COMMIT")
             finally:

@@ -5,35 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
-from clarion.api.recipients.v1.recipient_pb2 import Device, Preferences, Recipient
+from clarion.api.recipients.v1.recipient_pb2 import Preferences
 from clarion.api.recipients.v1.recipient_service_pb2 import RecipientProfile
+from clarion.recipients import profile_bytes
 from clarion.recipients.queries import QUERIES
 from clarion.recipients.text_array import text_array
 from clarion.recipients.transactions import Pool, snapshot
 
 _IN_BYTES = ("profile_people", "profile_devices")
 _PARTS = ("profile_preferences", "profile_suppressions", "profile_consents")
-_MILLION = 1_000_000
-# Postgres counts microseconds from the year 2000.
-_EPOCH = 946_684_800 * _MILLION
 
 
-class _Times(dict[bytes, Timestamp]):
-    """Timestamps by what Postgres sends; those written together are the same."""
+async def read(pool: Pool, tenant: str, user_ids: Sequence[str]) -> dict[str, bytes]:
+    """Of everybody asked for a serialized response with the one profile.
 
-    def __missing__(self, sent: bytes) -> Timestamp:
-        micros = int.from_bytes(sent, "big", signed=True) + _EPOCH
-        seconds, rest = divmod(micros, _MILLION)
-        time = self[sent] = Timestamp(seconds=seconds, nanos=rest * 1000)
-        return time
-
-
-async def read(
-    pool: Pool, tenant: str, user_ids: Sequence[str]
-) -> dict[str, RecipientProfile]:
-    """The profile of everybody asked for, also of who is not known."""
+    Also of who is not known.
+    """
     asked = {"tenant": tenant, "user_ids": text_array(user_ids)}
     async with snapshot(pool) as connection:
         cursors = [
@@ -41,68 +28,25 @@ async def read(
             for part in _IN_BYTES
         ]
         cursors += [await connection.execute(QUERIES[part], asked) for part in _PARTS]
-    people, devices, preferences, suppressions, consents = [
-        await cursor.fetchall() for cursor in cursors
-    ]
-    profiles = _known(people, devices)
-    for user_id, body, version, updated in preferences:
-        profile = profiles.get(user_id)
-        if profile is not None and version:
-            fill_preferences(profile.preferences, user_id, body, version, updated)
-    for user_id, channel, address, reason, source, created in suppressions:
-        entry = profiles[user_id].suppressions.add(
-            channel=channel, address=address, reason=reason, source=source
+    people, devices, *rest = [await cursor.fetchall() for cursor in cursors]
+    more = _more(*rest)
+    times = profile_bytes.Times()
+    devices_of: dict[str, list[Sequence[Any]]] = {}
+    for row in devices:
+        devices_of.setdefault(row[0], []).append(row)
+    responses = dict.fromkeys(user_ids, profile_bytes.UNKNOWN)
+    for row in people:
+        user_id = row[0]
+        own = devices_of.get(user_id, ())
+        if len(own) > 1:
+            own = sorted(own, key=_age)
+        responses[user_id] = profile_bytes.response(
+            row,
+            [profile_bytes.device(one, times) for one in own],
+            more[user_id].SerializeToString() if user_id in more else b"",
+            times,
         )
-        entry.created_time.FromDatetime(created)
-    _add_consents(profiles, consents)
-    for user_id in user_ids:
-        if user_id not in profiles:
-            profiles[user_id] = RecipientProfile()
-    return profiles
-
-
-def _known(
-    people: Sequence[Sequence[Any]], devices: Sequence[Sequence[Any]]
-) -> dict[str, RecipientProfile]:
-    times = _Times()
-    of_people: dict[str, list[Device]] = {}
-    for user_id, device_id, platform, token, app_id, last_seen, registered in devices:
-        device = Device(
-            device_id=device_id,
-            platform=platform,
-            token=token,
-            app_id=app_id,
-            last_seen_time=times[last_seen],
-            registered_time=times[registered],
-        )
-        of_people.setdefault(user_id, []).append(device)
-    profiles = {}
-    for user_id, email, phone, name, locale, zone, attributes, updated in people:
-        recipient = Recipient(
-            user_id=user_id,
-            email=email,
-            phone_number=phone,
-            display_name=name,
-            locale=locale,
-            time_zone=zone,
-            updated_time=times[updated],
-            devices=_in_order(of_people.get(user_id, ())),
-        )
-        if attributes:
-            recipient.attributes.ParseFromString(attributes)
-        profiles[user_id] = RecipientProfile(found=True, recipient=recipient)
-    return profiles
-
-
-def _in_order(devices: Sequence[Device]) -> Sequence[Device]:
-    if len(devices) < 2:
-        return devices
-    return sorted(devices, key=_age)
-
-
-def _age(device: Device) -> tuple[int, int, str]:
-    registered = device.registered_time
-    return registered.seconds, registered.nanos, device.device_id
+    return responses
 
 
 def fill_preferences(
@@ -116,13 +60,33 @@ def fill_preferences(
     preferences.user_id = user_id
 
 
-def _add_consents(
-    profiles: Mapping[str, RecipientProfile], rows: Sequence[Sequence[Any]]
-) -> None:
-    taken_back = {user_id for user_id, _, _, granted, _ in rows if not granted}
-    for user_id, channel, category, granted, given in rows:
-        if user_id in taken_back and user_id in profiles:
-            entry = profiles[user_id].consents.add(
+def _more(
+    preferences: Sequence[Sequence[Any]],
+    suppressions: Sequence[Sequence[Any]],
+    consents: Sequence[Sequence[Any]],
+) -> Mapping[str, RecipientProfile]:
+    """What few people have."""
+    profiles: dict[str, RecipientProfile] = {}
+    for user_id, body, version, updated in preferences:
+        if version:
+            profile = profiles.setdefault(user_id, RecipientProfile())
+            fill_preferences(profile.preferences, user_id, body, version, updated)
+    for user_id, channel, address, reason, source, created in suppressions:
+        profile = profiles.setdefault(user_id, RecipientProfile())
+        entry = profile.suppressions.add(
+            channel=channel, address=address, reason=reason, source=source
+        )
+        entry.created_time.FromDatetime(created)
+    taken_back = {user_id for user_id, _, _, granted, _ in consents if not granted}
+    for user_id, channel, category, granted, given in consents:
+        if user_id in taken_back:
+            profile = profiles.setdefault(user_id, RecipientProfile())
+            consent = profile.consents.add(
                 channel=channel, category=category, granted=granted
             )
-            entry.given_time.FromDatetime(given)
+            consent.given_time.FromDatetime(given)
+    return profiles
+
+
+def _age(device: Sequence[Any]) -> tuple[int, str]:
+    return int.from_bytes(device[6], "big", signed=True), device[1]
