@@ -38,6 +38,7 @@ from clarion.router.in_memory import InMemoryNeighbours
 from clarion.router.routing import Router
 from clarion.router.servicer import NotificationServicer
 from clarion.router.storing import Store
+from clarion.router.waits import Waits
 from clarion.runtime import chunks, tracing
 from clarion.runtime.caller import Caller
 from clarion.runtime.clock import SystemClock
@@ -146,7 +147,7 @@ async def measure(rounds: int) -> None:
     neighbours = Neighbours()
     neighbours.people = people()
     router = Router(neighbours, publisher, clock, InMemoryScheduler())
-    handler = IntakeHandler(router, publisher)
+    handler = IntakeHandler(router, publisher, Waits(clock))
     requests = [request(n * BATCH) for n in range(rounds)]
     from clarion.router import servicer as wire
 

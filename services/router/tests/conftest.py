@@ -472,6 +472,7 @@ def start(
         nats_url: str = nats.url,
         redis_url: str = valkey.url,
         postgres_url: str = postgres.url,
+        own: Settings = Settings(),
     ) -> AsyncIterator[Running]:
         target = neighbour_server.target
         settings = RuntimeSettings(
@@ -486,7 +487,7 @@ def start(
             templating_target=target,
         )
         service = Service("router", settings)
-        await build(service, Settings())
+        await build(service, own)
         await service.start()
         harness = GrpcHarness(service.port, service.health)
         streams = await Streams.connect(nats_url, name="test")

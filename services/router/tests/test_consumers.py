@@ -8,6 +8,8 @@ from clarion.api.event.v1.work_pb2 import IntakeChunk
 from clarion.router.consumers import IntakeHandler
 from clarion.router.in_memory import InMemoryNeighbours
 from clarion.router.routing import Router
+from clarion.router.waits import Waits
+from clarion.runtime.clock import SystemClock
 from clarion.runtime.errors import InvalidArgumentError, UnavailableError
 from clarion.runtime.jetstream import Inbound, InMemoryScheduler, PoisonError
 from clarion.runtime.testing import FakeClock
@@ -26,7 +28,7 @@ def handle(
 ) -> IntakeHandler:
     neighbours.refused |= {"bad0", "bad1"}
     router = Router(neighbours, outbox.publisher, clock, InMemoryScheduler())
-    return IntakeHandler(router, outbox.publisher)
+    return IntakeHandler(router, outbox.publisher, Waits(SystemClock()))
 
 
 async def test_all_messages_are_one_batch(

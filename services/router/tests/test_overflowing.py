@@ -12,6 +12,8 @@ from clarion.api.router.v1.notification_service_pb2 import (
     SendNotificationRequest,
 )
 from clarion.router.overflowing import Overflow, OverflowScheduler
+from clarion.router.settings import Settings
+from clarion.router.waits import Waits
 from clarion.runtime.jetstream.in_memory import InMemoryScheduler
 from clarion.runtime.pacing import TenantShares
 from clarion.runtime.streams import due_subject, later_subject
@@ -20,8 +22,43 @@ from clarion.runtime.testing import FakeClock
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
+def overflow_of_waiting_lanes(clock: FakeClock) -> Overflow:
+    return Overflow(TenantShares(100, 300), clock, Waits(clock), timedelta(0))
+
+
+@pytest.mark.parametrize("behind", ["low", "low.overflow"])
+def test_shares_hold_while_a_lane_is_behind_and_not_before(behind: str) -> None:
+    clock = FakeClock()
+    waits = Waits(clock)
+    overflow = Overflow(TenantShares(100, 300), clock, waits)
+    items = list(range(2000))
+    assert overflow.split("a", {"low": items}) == {"low": items}
+    with waits.in_hand(behind, clock.now()):
+        assert overflow.split("a", {"low": [1]}) == {"low": [1]}
+        clock.advance(timedelta(seconds=0.2))
+        assert overflow.split("b", {"low": [1]}) == {"low": [1]}
+        flows = overflow.split("a", {"low": items, "high": [1]})
+        assert [len(flows[flow]) for flow in ("low", "low.overflow", "high")] == [
+            20,
+            1980,
+            1,
+        ]
+    assert "low.overflow" not in overflow.split("a", {"low": items})
+
+
+def test_the_wait_of_the_last_batch_counts_for_a_second() -> None:
+    clock = FakeClock()
+    waits = Waits(clock)
+    with waits.in_hand("low", clock.now() - timedelta(seconds=3)):
+        pass
+    assert waits.longest("low") == timedelta(seconds=3)
+    assert waits.longest("high") == timedelta(0)
+    clock.advance(timedelta(seconds=1.1))
+    assert waits.longest("low") == timedelta(0)
+
+
 def test_what_is_beyond_a_share_overflows_and_nothing_is_left_out() -> None:
-    overflow = Overflow(TenantShares(100, 300), FakeClock())
+    overflow = overflow_of_waiting_lanes(FakeClock())
     items = list(range(500))
     flows = overflow.split("a", {"low": items, "high": [1]})
     assert flows == {"low": items[:300], "low.overflow": items[300:], "high": [1]}
@@ -31,7 +68,7 @@ def test_what_is_beyond_a_share_overflows_and_nothing_is_left_out() -> None:
 
 def test_a_share_comes_back_with_time() -> None:
     clock = FakeClock()
-    overflow = Overflow(TenantShares(100, 300), clock)
+    overflow = overflow_of_waiting_lanes(clock)
     overflow.split("a", {"low": list(range(1000))})
     clock.advance(timedelta(seconds=1))
     flows = overflow.split("a", {"low": list(range(150))})
@@ -73,7 +110,8 @@ async def test_what_is_not_for_a_lane_of_intake_is_left_alone() -> None:
 async def test_a_flood_leaves_others_their_lane_and_nothing_is_lost_in_a_kill(
     start: Any, own_nats: Any, notify: Any
 ) -> None:
-    async with start(nats_url=own_nats.url) as flooding:
+    at_once = Settings(tenant_calm=timedelta(0))
+    async with start(nats_url=own_nats.url, own=at_once) as flooding:
         other = replace(flooding, tenant=f"{flooding.tenant}-other")
         accepted: list[str] = []
 

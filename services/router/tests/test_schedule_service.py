@@ -29,6 +29,7 @@ from clarion.router.schedules.firing import Firing
 from clarion.router.schedules.keeping import Schedules
 from clarion.router.schedules.planning import Planner
 from clarion.router.schedules.table import InMemoryScheduleTable
+from clarion.router.waits import Waits
 from clarion.runtime.breaker import Breaker
 from clarion.runtime.caller import Caller
 from clarion.runtime.clock import SystemClock
@@ -296,7 +297,7 @@ class Quickly:
             self._streams,
             stream="INTAKE",
             durable="intake-medium",
-            handle=IntakeHandler(firing, self._streams.publisher),
+            handle=IntakeHandler(firing, self._streams.publisher, Waits(SystemClock())),
         )
         await consumer.start()
         yield

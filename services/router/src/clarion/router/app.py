@@ -49,6 +49,7 @@ from clarion.router.strategies.escalations import ValkeyEscalations
 from clarion.router.strategies.stepping import Escalating, Stepping
 from clarion.router.topics import GrpcTopics
 from clarion.router.valkey_keys import ValkeyIdempotencyKeys
+from clarion.router.waits import Waits
 from clarion.runtime import chunks
 from clarion.runtime.breaker import Breaker
 from clarion.runtime.clock import SystemClock
@@ -106,6 +107,7 @@ async def build(service: Service, settings: Settings) -> None:
     keys = ValkeyIdempotencyKeys(valkey, settings.idempotency_window, valkey_patience)
     turns = ValkeyTurns(valkey, valkey_patience)
     scheduler = OverflowScheduler(streams.scheduler, settings.tenant_burst, clock)
+    waits = Waits(clock)
     store = Store(
         lanes={flow: group_publisher(work_subject(INTAKE, flow)) for flow in FLOWS},
         events=events,
@@ -113,7 +115,10 @@ async def build(service: Service, settings: Settings) -> None:
         keys=keys,
         turns=turns,
         overflow=Overflow(
-            TenantShares(settings.tenant_share, settings.tenant_burst), clock
+            TenantShares(settings.tenant_share, settings.tenant_burst),
+            clock,
+            waits,
+            settings.tenant_calm,
         ),
     )
     limits = AdmissionLimits(
@@ -222,7 +227,7 @@ async def build(service: Service, settings: Settings) -> None:
                 streams,
                 stream=stream_of(INTAKE),
                 durable=durable_name(INTAKE, flow),
-                handle=IntakeHandler(firing, streams.publisher, flow),
+                handle=IntakeHandler(firing, streams.publisher, waits, flow),
                 concurrency=settings.route_concurrency,
                 max_messages=settings.route_messages,
                 max_bytes=MOST_BATCH_BYTES,

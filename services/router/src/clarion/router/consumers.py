@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError
 
 from clarion.api.event.v1.work_pb2 import IntakeChunk, IntakeItem
 from clarion.router.fan_out import Routes
+from clarion.router.waits import Waits
 from clarion.runtime import chunks
 from clarion.runtime.errors import TransientError
 from clarion.runtime.jetstream import Inbound, PoisonError, Publisher
@@ -27,14 +28,20 @@ class IntakeHandler:
     """
 
     def __init__(
-        self, router: Routes, publisher: Publisher, flow: str = LANES[0]
+        self,
+        router: Routes,
+        publisher: Publisher,
+        waits: Waits,
+        flow: str = LANES[0],
     ) -> None:
         self._router = router
         self._publisher = publisher
+        self._waits = waits
         self._flow = flow
 
     async def __call__(self, messages: Sequence[Inbound]) -> None:
-        with in_flow(self._flow):
+        oldest = min(message.stored_time for message in messages)
+        with in_flow(self._flow), self._waits.in_hand(self._flow, oldest):
             await self._handle(messages)
 
     async def _handle(self, messages: Sequence[Inbound]) -> None:

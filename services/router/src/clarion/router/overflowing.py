@@ -7,9 +7,10 @@ those who do not. Each router counts for itself.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeVar
 
+from clarion.router.waits import Waits
 from clarion.runtime.clock import Clock
 from clarion.runtime.jetstream import Scheduler
 from clarion.runtime.pacing import TenantShares
@@ -20,12 +21,28 @@ T = TypeVar("T")
 _LANES_BY_TARGET = {due_subject(INTAKE, lane): lane for lane in LANES}
 
 
-class Overflow:
-    """Takes out of each lane what goes beyond the sender's share of it."""
+CALM = timedelta(milliseconds=150)
+"""While a lane and its overflow wait for less, nobody stands in anybody's way."""
 
-    def __init__(self, shares: TenantShares, clock: Clock) -> None:
+
+class Overflow:
+    """Takes out of each lane what goes beyond the sender's share of it.
+
+    Only while the lane or its overflow is behind: a tenant who sends more than a share,
+    and no more than is worked off, is in nobody's way.
+    """
+
+    def __init__(
+        self,
+        shares: TenantShares,
+        clock: Clock,
+        waits: Waits,
+        calm: timedelta = CALM,
+    ) -> None:
         self._shares = shares
         self._clock = clock
+        self._waits = waits
+        self._calm = calm
 
     def split(
         self, tenant: str, by_lane: Mapping[str, Sequence[T]]
@@ -35,11 +52,17 @@ class Overflow:
         by_flow: dict[str, Sequence[T]] = {}
         for lane, items in by_lane.items():
             within = self._shares.take((tenant, lane), len(items), now)
+            if self._is_calm(lane):
+                within = len(items)
             if within:
                 by_flow[lane] = items[:within]
             if within < len(items):
                 by_flow[overflow_of(lane)] = items[within:]
         return by_flow
+
+    def _is_calm(self, lane: str) -> bool:
+        longest = self._waits.longest
+        return max(longest(lane), longest(overflow_of(lane))) < self._calm
 
 
 class OverflowScheduler:

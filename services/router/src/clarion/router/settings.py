@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from clarion.router.in_hand import DEFAULT_MOST
+from clarion.router.overflowing import CALM
 from clarion.runtime.streams import CHANNELS
 
 
@@ -35,6 +36,8 @@ class Settings:
     goes by the lane's overflow; counted by every router for itself."""
     tenant_burst: int = 300
     """How many of them at once."""
+    tenant_calm: timedelta = CALM
+    """While what is in a lane waits for less than this, all of a tenant stays in it."""
     accept_in_hand: int = DEFAULT_MOST
     """How many notifications are accepted at once; a call beyond has to come back."""
     route_concurrency: int = 2
