@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import secrets
 from collections.abc import AsyncIterator, Iterator
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -13,7 +10,6 @@ import pytest_asyncio
 
 from clarion.client.embedded import Stack
 from clarion.client.embedded.collector import Collector
-from clarion.client.embedded.credentials import write_private
 
 HERE = Path(__file__).parent
 TELEMETRY = {
@@ -52,23 +48,13 @@ async def collector() -> AsyncIterator[Collector]:
         yield collector
 
 
-@pytest.fixture(scope="session")
-def other_key() -> str:
-    """The key of a second tenant."""
-    return secrets.token_urlsafe(32)
-
-
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def stack(
     _clean_environment: None,
     tmp_path_factory: pytest.TempPathFactory,
     collector: Collector,
-    other_key: str,
 ) -> AsyncIterator[Stack]:
     data = tmp_path_factory.mktemp("stack")
     settings = TELEMETRY | {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint}
-    digest = sha256(other_key.encode()).hexdigest()
-    entry = {"id": "other", "sha256": digest, "tenant": "other", "scopes": ["*"]}
-    write_private(data / "api-keys.json", json.dumps({"keys": [entry]}))
     async with Stack(data, settings=settings) as stack:
         yield stack

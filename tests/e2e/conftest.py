@@ -299,16 +299,14 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def mesh(
-    stack: Stack, http: aiohttp.ClientSession, other_key: str
-) -> AsyncIterator[Mesh]:
+async def mesh(stack: Stack, http: aiohttp.ClientSession) -> AsyncIterator[Mesh]:
     async with Client(stack.urls["grpc"], stack.demo_key) as client:
         yield Mesh(
             stack,
             Rest(stack.urls["rest"], stack.demo_key, http),
             client,
             Sandbox(stack.urls["sandbox"], http),
-            other_key,
+            stack.credentials.other_key,
         )
 
 
