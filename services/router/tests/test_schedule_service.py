@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -224,13 +224,23 @@ async def test_a_router_that_starts_repairs_what_the_stream_lost(
         await client.put("d", daily)
         await client.put("gone", daily)
         await client.delete("gone")
-        before = await client.waiting()
-        await client.purge()
-        assert not await client.waiting()
+        before = of("d", await client.waiting())
+        async with asyncio.timeout(10):
+            # The first router compares as well when it starts.
+            while await client.waiting():
+                await client.purge()
     async with start() as second:
         second.tenant = first.tenant
         again = Client(second)
-        assert await second.until(again.waiting, 1, 5) == before
+        found = await second.until(again.waiting, 1, 5)
+        assert of("d", found) == before
+        assert len(before) == 1
+
+
+def of(
+    schedule_id: str, found: Sequence[tuple[str, IntakeItem]]
+) -> list[tuple[str, IntakeItem]]:
+    return [one for one in found if one[1].recurrence.schedule_id == schedule_id]
 
 
 class Quick:
