@@ -149,7 +149,17 @@ async def test_alone_a_flow_has_all_of_the_time_in_large_steps():
     assert process.clock.monotonic() - start == pytest.approx(20 * 512 * 100e-6)
 
 
-@pytest.mark.parametrize("flow", [flow for flow in FLOWS if flow != LANES[0]])
+@pytest.mark.parametrize("flow", LANES[1:])
+async def test_a_lane_that_makes_way_does_so_in_bounded_steps_without_a_pause(flow):
+    process = Process()
+    await process.step("high", "b", 1)
+    start = process.clock.monotonic()
+    for _ in range(10):
+        assert await process.step(flow, "a", 512) == 128
+    assert process.clock.monotonic() - start == pytest.approx(10 * 128 * 100e-6)
+
+
+@pytest.mark.parametrize("flow", [flow for flow in FLOWS if flow not in LANES])
 async def test_while_others_go_first_a_flow_gets_its_share_in_small_steps(flow):
     process = Process()
     start = process.clock.monotonic()
@@ -166,9 +176,9 @@ async def test_much_of_a_higher_lane_does_not_starve_a_lower_one():
     start = process.clock.monotonic()
     while process.clock.monotonic() - start < 10:
         await process.step("high", "a", 256)
-        await process.step(LOW, "a", 512)
+        await process.step(LOW_OVER, "a", 512)
         process.clock.advance(timedelta(seconds=0.01))
-    assert process.done[LOW] > process.done["high"] / 3
+    assert process.done[LOW_OVER] > process.done["high"] / 3
 
 
 async def test_a_cancelled_wait_leaves_the_turn_to_the_next():
@@ -181,9 +191,9 @@ async def test_a_cancelled_wait_leaves_the_turn_to_the_next():
 
     governor = Governor(32, clock=clock, cpu=lambda: 0.0, sleep=sleep)
     await governor.admit("high", {"b"}, 1)
-    await governor.admit(LOW, {"a"}, 512)
-    first = asyncio.create_task(governor.admit(LOW, {"a"}, 512))
-    second = asyncio.create_task(governor.admit(LOW, {"a"}, 512))
+    await governor.admit(LOW_OVER, {"a"}, 512)
+    first = asyncio.create_task(governor.admit(LOW_OVER, {"a"}, 512))
+    second = asyncio.create_task(governor.admit(LOW_OVER, {"a"}, 512))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     first.cancel()

@@ -1,9 +1,11 @@
 """Gives lower flows a share of the process's time while higher ones have traffic.
 
 Nothing in a process can be interrupted, and a machine that is busy to the last core
-lets everybody wait. So a flow that has to make way goes on in small steps, with pauses
-in between, so that it takes a certain share of this process's time: no more while it
-makes way, and no less. Alone it has all of the time and large steps.
+lets everybody wait. So an overflow that has to make way goes on in small steps, with
+pauses in between, so that it takes a certain share of this process's time: no more
+while it makes way, and no less. Alone it has all of the time and large steps. A lane
+itself is short, as what would make it long goes by its overflow: it does not pause, and
+its steps are bounded.
 """
 
 from __future__ import annotations
@@ -23,6 +25,9 @@ from clarion.runtime.streams import LANES
 
 _BUSY_STEP = 0.1
 """Seconds: a step may have as many items as the higher lanes do in that time."""
+
+_LANE_STEPS = 4
+"""Steps of an overflow that make one of a lane."""
 
 _flow: ContextVar[str] = ContextVar("flow", default=LANES[0])
 
@@ -73,7 +78,11 @@ class Governor:
         now = self._now()
         activity = self._activity
         activity.saw(flow, tenants, now)
-        if activity.presses(flow, tenants, now):
+        if not activity.presses(flow, tenants, now):
+            pass
+        elif flow in LANES:
+            items = min(items, _LANE_STEPS * self._step)
+        else:
             busy = activity.rate_before(flow) * _BUSY_STEP
             items = min(items, max(self._step, int(busy)))
             async with self._turns[flow]:
