@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clarion.client.embedded import log_files
+from clarion.client.embedded import log_files, time_slices
 from clarion.client.embedded.child import Child
 from clarion.client.embedded.errors import StartError
 from clarion.client.embedded.processes import Process, Row, Step, Tier
@@ -95,6 +95,7 @@ class Supervisor:
         jobs = {kept.process.name: self._keep(kept) for kept in self._kept.values()}
         jobs |= {step.name: self._do(step) for step in self._steps}
         jobs["logs"] = log_files.bound(map(self.log, self._kept))
+        jobs["time slices"] = time_slices.fit(self._pids)
         self._tasks = [asyncio.create_task(job, name=n) for n, job in jobs.items()]
         for task in self._tasks:
             task.add_done_callback(self._on_end)
@@ -136,6 +137,10 @@ class Supervisor:
         for kept in self._kept.values():
             if kept.child is not None:
                 kept.child.kill()
+
+    def _pids(self) -> list[int]:
+        pids = (kept.seen.pid for kept in self._kept.values())
+        return [pid for pid in pids if pid is not None]
 
     async def _stop_one(self, kept: _Kept) -> None:
         if kept.child is not None:
