@@ -3,7 +3,7 @@
 Everybody is asked for once (``cold``), as where recipients are spread over a million
 users, and then the same few over and over (``warm``). Starts servers of its own.
 
-Usage: python services/recipients/benchmarks/cost.py [people] [--profile]
+Usage: python services/recipients/benchmarks/cost.py [people] [batch] [--profile]
 """
 
 from __future__ import annotations
@@ -44,25 +44,26 @@ TTL = timedelta(minutes=5)
 def main() -> None:
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
     count = int(words[0]) if words else 60_000
+    size = int(words[1]) if len(words) > 1 else BATCH
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o711)
-        asyncio.run(measure(Path(folder), count, "--profile" in sys.argv))
+        asyncio.run(measure(Path(folder), count, size, "--profile" in sys.argv))
 
 
-async def measure(folder: Path, count: int, is_profiled: bool) -> None:
+async def measure(folder: Path, count: int, size: int, is_profiled: bool) -> None:
     async with (
         PostgresServer(folder / "postgres") as postgres,
         ValkeyServer(folder / "valkey") as valkey,
     ):
         migrate(postgres.url, "recipients", migrations_of("recipients"))
         load_people(postgres.url, count)
-        pool = await open_pool(postgres.url, "recipients")
+        pool = await open_pool(postgres.url, "recipients", is_parallel=False)
         redis = open_client(valkey.url)
         defaults = LiveDefaults(pool)
         await defaults.look()
         profiles = Profiles(pool, ProfileCache(redis, TTL), defaults)
         ids = [user_id(number * STRIDE % count) for number in range(count)]
-        batches = [ids[at : at + BATCH] for at in range(0, count, BATCH)]
+        batches = [ids[at : at + size] for at in range(0, count, size)]
         await asked(profiles, batches[:WARM_UP])
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)  # as in a service

@@ -89,3 +89,18 @@ def test_who_is_not_known_has_an_empty_profile() -> None:
     answer = BatchGetRecipientsResponse.FromString(profile_bytes.UNKNOWN)
 
     assert answer.profiles == [RecipientProfile()]
+
+
+@pytest.mark.parametrize("time", TIMES)
+@pytest.mark.parametrize("version", [1, 127, 128, 70_000, 2**40])
+def test_preferences_are_those_stored_with_who_and_when(
+    time: datetime, version: int
+) -> None:
+    stored = Preferences(sms_enabled=False, categories={"ümläut": True})
+    wanted = Preferences(user_id="ü", version=version)
+    wanted.MergeFrom(stored)
+    wanted.updated_time.FromDatetime(time)
+    made = profile_bytes.preferences(
+        "ü", stored.SerializeToString(), version, sent(time), profile_bytes.Times()
+    )
+    assert RecipientProfile.FromString(made) == RecipientProfile(preferences=wanted)

@@ -16,14 +16,20 @@ _CONNECT_SECONDS = 3
 _CONNECTIONS = 8
 
 
-async def open_pool(url: str, schema: str) -> AsyncConnectionPool:
+async def open_pool(
+    url: str, schema: str, *, is_parallel: bool = True
+) -> AsyncConnectionPool:
     """A pool that connects in the background, whether or not a server is there yet.
 
     Every connection has ``search_path`` set to the schema. Asking for a connection
-    waits at most five seconds. Times travel in UTC.
+    waits at most five seconds. Times travel in UTC. Where all reads are short, not
+    ``is_parallel`` spares the workers that Postgres would start for them.
     """
     from psycopg_pool import AsyncConnectionPool
 
+    options = f"-c search_path={schema} -c timezone=UTC"
+    if not is_parallel:
+        options += " -c max_parallel_workers_per_gather=0"
     pool = AsyncConnectionPool(
         url,
         min_size=1,
@@ -33,7 +39,7 @@ async def open_pool(url: str, schema: str) -> AsyncConnectionPool:
         kwargs={
             "connect_timeout": _CONNECT_SECONDS,
             "application_name": f"clarion-{schema}",
-            "options": f"-c search_path={schema} -c timezone=UTC",
+            "options": options,
         },
         name=schema,
         open=False,

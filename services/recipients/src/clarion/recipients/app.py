@@ -41,7 +41,9 @@ async def build(service: Service, settings: Settings) -> None:
     """Stores, the use cases on them, and the four servicers."""
     # The stores are opened here and not by the service, whose readiness would then
     # follow each of them alone.
-    pool = await open_pool(service.settings.url("postgres"), service.name)
+    pool = await open_pool(
+        service.settings.url("postgres"), service.name, is_parallel=False
+    )
     service.on_close(pool.close)
     redis = open_client(service.settings.url("redis"))
     service.on_close(redis.aclose)

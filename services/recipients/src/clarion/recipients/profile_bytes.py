@@ -37,9 +37,13 @@ class Times(dict[bytes, str]):
         self[sent] = encoded = f"{_SIZES[len(time)]}{time.decode('latin-1')}"
         return encoded
 
+    def message(self, sent: bytes) -> bytes:
+        """The encoded timestamp by itself; its size is one character."""
+        return self[sent][1:].encode("latin-1")
+
 
 class _Sizes(dict[int, str]):
-    """Lengths as they stand before texts and messages."""
+    """Lengths as they stand before texts and messages, and numbers as fields."""
 
     def __missing__(self, size: int) -> str:
         rest, encoded = size, ""
@@ -67,6 +71,18 @@ def device(row: Sequence[Any], times: Times) -> str:
         f"\x2a{times[last_seen]}\x32{times[registered]}"
     )
     return f"\x42{_SIZES[len(encoded)]}{encoded}"
+
+
+def preferences(
+    user_id: str, body: bytes, version: int, updated: bytes, times: Times
+) -> bytes:
+    """Preferences of their columns, as the field of a RecipientProfile."""
+    who = field(1, user_id.encode())
+    whole = (
+        f"{body.decode('latin-1')}{who.decode('latin-1')}"
+        f"\x50{_SIZES[version]}\x5a{times[updated]}"
+    )
+    return f"\x1a{_SIZES[len(whole)]}{whole}".encode("latin-1")
 
 
 def response(

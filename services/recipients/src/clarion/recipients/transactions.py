@@ -33,26 +33,16 @@ async def transaction(pool: Pool) -> AsyncIterator[Connection]:
 
 
 @asynccontextmanager
-async def snapshot(pool: Pool) -> AsyncIterator[Connection]:
-    """Reads that see one state; all of the block in one round trip.
+async def reading(pool: Pool) -> AsyncIterator[Connection]:
+    """Statements by themselves, each in one round trip with no transaction around it.
 
-    Statements are queued: fetch from their cursors after the block.
+    Raises UnavailableError while Postgres does not answer.
     """
     with _errors():
         async with pool.connection(timeout=_WAIT_SECONDS) as connection:
-            # psycopg's own BEGIN would be waited for, also in a pipeline.
             await connection.set_autocommit(True)
             try:
-                async with connection.pipeline():
-                    await connection.execute(
-                        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-                    )
-                    # Starting a worker takes longer than these reads.
-                    await connection.execute(
-                        "SET LOCAL max_parallel_workers_per_gather = 0"
-                    )
-                    yield connection
-                    await connection.execute("COMMIT")
+                yield connection
             finally:
                 if connection.info.transaction_status is TransactionStatus.IDLE:
                     await connection.set_autocommit(False)

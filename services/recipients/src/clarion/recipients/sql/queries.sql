@@ -101,30 +101,28 @@ DELETE FROM device
 WHERE tenant_id = %(tenant)s AND token_digest = ANY(%(token_digests)s::bytea[])
 RETURNING user_id
 
--- name: profile_people
--- Times as the eight bytes that they are: a datetime costs more than the whole row.
-SELECT user_id, email, phone_number, display_name, locale, time_zone, attributes,
-    timestamptz_send(updated_time)
-FROM person
-WHERE tenant_id = %(tenant)s AND user_id = ANY(%(user_ids)s::text[])
-
--- name: profile_devices
--- In no order: most have one, and sorting all of them costs more than finding them.
-SELECT user_id, device_id, platform, token, app_id, timestamptz_send(last_seen_time),
-    timestamptz_send(registered_time)
-FROM device
-WHERE tenant_id = %(tenant)s AND user_id = ANY(%(user_ids)s::text[])
-
--- name: profile_preferences
-SELECT user_id, body, version, updated_time
-FROM preference
-WHERE tenant_id = %(tenant)s AND user_id = ANY(%(user_ids)s::text[])
-
--- name: profile_suppressions
+-- name: profiles
+-- One statement, so that all of it is of one moment without a transaction around it.
+-- Rows are of kind 0, a person with one of the devices and the preferences, 1, an
+-- address with a suppression, and 2, a consent. Devices are in no order: most have one,
+-- and sorting all of them costs more than finding them. Times are the eight bytes that
+-- they are: a datetime costs more than the whole row.
+SELECT 0 AS kind, p.user_id, p.email, p.phone_number, p.display_name, p.locale,
+    p.time_zone, p.attributes, timestamptz_send(p.updated_time),
+    d.device_id, d.platform, d.token, d.app_id, timestamptz_send(d.last_seen_time),
+    timestamptz_send(d.registered_time),
+    f.body, f.version, timestamptz_send(f.updated_time)
+FROM person AS p
+LEFT JOIN device AS d ON d.tenant_id = p.tenant_id AND d.user_id = p.user_id
+LEFT JOIN preference AS f ON f.tenant_id = p.tenant_id AND f.user_id = p.user_id
+WHERE p.tenant_id = %(tenant)s AND p.user_id = ANY(%(user_ids)s::text[])
+UNION ALL
 -- An inbox has no address but the user_id, which may look like somebody's address.
 -- Nothing is looked up for a tenant without any: whether there is one is
 -- judged once.
-SELECT a.user_id, s.channel, s.address, s.reason, s.source, s.created_time
+(SELECT 1, a.user_id, s.channel, s.address, s.reason, s.source,
+    '', NULL, timestamptz_send(s.created_time),
+    NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 FROM (
     SELECT p.user_id, d.digest, d.is_inbox
     FROM person AS p
@@ -144,18 +142,17 @@ JOIN suppression AS s
     AND s.address_digest = a.digest
     AND (s.channel = 'in_app') = a.is_inbox
 WHERE EXISTS (SELECT 1 FROM suppression WHERE tenant_id = %(tenant)s)
-ORDER BY a.user_id, s.channel, s.address_digest
-
--- name: profile_consents
+ORDER BY a.user_id, s.channel, s.address_digest)
+UNION ALL
 -- The last word on each channel and category, of people who took something back.
--- Nothing is looked up for a tenant without any: whether there is one is
--- judged once.
-SELECT DISTINCT ON (c.user_id, c.channel, c.category)
-    c.user_id, c.channel, c.category, c.granted, c.given_time
+(SELECT DISTINCT ON (c.user_id, c.channel, c.category)
+    2, c.user_id, c.channel, c.category, CASE WHEN c.granted THEN 'granted' ELSE '' END,
+    '', '', NULL, timestamptz_send(c.given_time),
+    NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 FROM consent AS c
 WHERE EXISTS (SELECT 1 FROM consent WHERE tenant_id = %(tenant)s)
     AND c.tenant_id = %(tenant)s AND c.user_id = ANY(%(user_ids)s::text[])
-ORDER BY c.user_id, c.channel, c.category, c.given_time DESC, c.sequence DESC
+ORDER BY c.user_id, c.channel, c.category, c.given_time DESC, c.sequence DESC)
 
 -- name: ensure_preference
 -- A row to lock, so that two first changes of one person do not lose one.

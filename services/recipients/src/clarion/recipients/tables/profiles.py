@@ -1,4 +1,4 @@
-"""Profiles, put together from all tables in one round trip."""
+"""Profiles, put together from all tables by one statement."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from clarion.api.recipients.v1.recipient_service_pb2 import RecipientProfile
 from clarion.recipients import profile_bytes
 from clarion.recipients.queries import QUERIES
 from clarion.recipients.text_array import text_array
-from clarion.recipients.transactions import Pool, snapshot
+from clarion.recipients.transactions import Pool, reading
 
-_IN_BYTES = ("profile_people", "profile_devices")
-_PARTS = ("profile_preferences", "profile_suppressions", "profile_consents")
+_Row = Sequence[Any]
+
+# Kinds of rows.
+_PERSON, _SUPPRESSION = 0, 1
 
 
 async def read(pool: Pool, tenant: str, user_ids: Sequence[str]) -> dict[str, bytes]:
@@ -22,28 +24,35 @@ async def read(pool: Pool, tenant: str, user_ids: Sequence[str]) -> dict[str, by
     Also of who is not known.
     """
     asked = {"tenant": tenant, "user_ids": text_array(user_ids)}
-    async with snapshot(pool) as connection:
-        cursors = [
-            await connection.execute(QUERIES[part], asked, binary=True)
-            for part in _IN_BYTES
-        ]
-        cursors += [await connection.execute(QUERIES[part], asked) for part in _PARTS]
-    people, devices, *rest = [await cursor.fetchall() for cursor in cursors]
-    more = _more(*rest)
+    async with reading(pool) as connection:
+        cursor = await connection.execute(QUERIES["profiles"], asked, binary=True)
+        rows = await cursor.fetchall()
     times = profile_bytes.Times()
-    devices_of: dict[str, list[Sequence[Any]]] = {}
-    for row in devices:
-        devices_of.setdefault(row[0], []).append(row)
+    people: dict[str, _Row] = {}
+    devices: dict[str, list[_Row]] = {}
+    marks: list[_Row] = []
+    for row in rows:
+        if row[0] != _PERSON:
+            marks.append(row)
+            continue
+        user_id = row[1]
+        people[user_id] = row
+        if row[9] is not None:
+            devices.setdefault(user_id, []).append(row)
+    more = _more(marks, times) if marks else {}
     responses = dict.fromkeys(user_ids, profile_bytes.UNKNOWN)
-    for row in people:
-        user_id = row[0]
-        own = devices_of.get(user_id, ())
+    for user_id, person in people.items():
+        own = devices.get(user_id, ())
         if len(own) > 1:
             own = sorted(own, key=_age)
+        rest = more.get(user_id, b"")
+        body, version, changed = person[15:]
+        if version:
+            rest += profile_bytes.preferences(user_id, body, version, changed, times)
         responses[user_id] = profile_bytes.response(
-            row,
-            [profile_bytes.device(one, times) for one in own],
-            more[user_id].SerializeToString() if user_id in more else b"",
+            person[1:9],
+            [profile_bytes.device(one[8:15], times) for one in own],
+            rest,
             times,
         )
     return responses
@@ -60,33 +69,27 @@ def fill_preferences(
     preferences.user_id = user_id
 
 
-def _more(
-    preferences: Sequence[Sequence[Any]],
-    suppressions: Sequence[Sequence[Any]],
-    consents: Sequence[Sequence[Any]],
-) -> Mapping[str, RecipientProfile]:
-    """What few people have."""
+def _more(marks: Sequence[_Row], times: profile_bytes.Times) -> Mapping[str, bytes]:
+    """Suppressions and consents as encoded profiles, of the few people who have any."""
     profiles: dict[str, RecipientProfile] = {}
-    for user_id, body, version, updated in preferences:
-        if version:
+    taken_back = {row[1] for row in marks if row[0] != _SUPPRESSION and not row[4]}
+    for kind, user_id, channel, second, third, source, _, _, time, *_ in marks:
+        if kind == _SUPPRESSION:
             profile = profiles.setdefault(user_id, RecipientProfile())
-            fill_preferences(profile.preferences, user_id, body, version, updated)
-    for user_id, channel, address, reason, source, created in suppressions:
-        profile = profiles.setdefault(user_id, RecipientProfile())
-        entry = profile.suppressions.add(
-            channel=channel, address=address, reason=reason, source=source
-        )
-        entry.created_time.FromDatetime(created)
-    taken_back = {user_id for user_id, _, _, granted, _ in consents if not granted}
-    for user_id, channel, category, granted, given in consents:
-        if user_id in taken_back:
+            entry = profile.suppressions.add(
+                channel=channel, address=second, reason=third, source=source
+            )
+            entry.created_time.ParseFromString(times.message(time))
+        elif user_id in taken_back:
             profile = profiles.setdefault(user_id, RecipientProfile())
             consent = profile.consents.add(
-                channel=channel, category=category, granted=granted
+                channel=channel, category=second, granted=bool(third)
             )
-            consent.given_time.FromDatetime(given)
-    return profiles
+            consent.given_time.ParseFromString(times.message(time))
+    return {
+        user_id: profile.SerializeToString() for user_id, profile in profiles.items()
+    }
 
 
-def _age(device: Sequence[Any]) -> tuple[int, str]:
-    return int.from_bytes(device[6], "big", signed=True), device[1]
+def _age(row: _Row) -> tuple[int, str]:
+    return int.from_bytes(row[14], "big", signed=True), row[9]
