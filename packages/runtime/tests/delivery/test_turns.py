@@ -11,6 +11,7 @@ from clarion.runtime.delivery.attempts import RetryPolicy, Verdict
 from clarion.runtime.delivery.claims import Claim, ClaimState
 from clarion.runtime.delivery.entry import Entry
 from clarion.runtime.delivery.in_memory import ScriptedProvider, make_job
+from clarion.runtime.delivery.line import Line
 from clarion.runtime.delivery.outcome import Outcome
 from clarion.runtime.delivery.turns import LONGEST_LOOK, is_over, look_later, wait_for
 from clarion.runtime.jetstream import InMemoryScheduler
@@ -127,6 +128,51 @@ async def test_a_later_one_waits_through_all_attempts_of_the_earlier_one(
     assert titles(provider) == ["shipped"] * 3 + ["delivered"]
     assert provider.sent[-1].attempt == 1
     assert await redis.zcard(ORDER) == 0
+
+
+@pytest.mark.integration
+async def test_a_burst_to_one_person_goes_out_without_looking_later(
+    mesh: Any, redis: Redis
+) -> None:
+    burst = [parcel(f"{number}") for number in range(100)]
+    await take_places(redis, *burst)
+    provider = ScriptedProvider(script=lambda job: Outcome.sent("m"))
+    await mesh.worker(provider)
+    # In one message, and the last one first.
+    await mesh.publish(*reversed(burst))
+    await mesh.until(*["SENT"] * 100)
+    assert titles(provider) == [job.content.title for job in burst]
+    assert all(job.order_waits == 0 for job in provider.sent)
+    assert await redis.zcard(ORDER) == 0
+
+
+@pytest.mark.integration
+async def test_the_messages_of_a_burst_hear_of_each_other(
+    mesh: Any, redis: Redis
+) -> None:
+    burst = [parcel(f"{number}") for number in range(30)]
+    await take_places(redis, *burst)
+    provider = ScriptedProvider(script=lambda job: Outcome.sent("m"))
+    for job in reversed(burst):
+        await mesh.publish(job)
+    await mesh.worker(provider)
+    await mesh.until(*["SENT"] * 30)
+    assert titles(provider) == [job.content.title for job in burst]
+    assert all(job.order_waits == 0 for job in provider.sent)
+
+
+async def test_a_place_hears_of_its_own_line_only() -> None:
+    line = Line()
+    first, other = held_back(2), held_back(1, user_id="bob")
+    with line.places([first]) as places:
+        line.is_over(other.job)
+        line.is_over(first.job)
+        await places.wait(0.01)
+        assert (places.ahead, places.may_go) == (1, False)
+        line.is_over(first.job)
+        await places.wait(60)
+        assert places.may_go
+    line.is_over(first.job)
 
 
 @pytest.mark.integration

@@ -22,11 +22,13 @@ from clarion.runtime.delivery.lanes import (
     LaneLimits,
     limits_of,
 )
+from clarion.runtime.delivery.line import Line
 from clarion.runtime.delivery.outcome import Outcome
 from clarion.runtime.delivery.provider import Choose, Provider
 from clarion.runtime.delivery.provider_health import ProviderHealth
 from clarion.runtime.delivery.recorder import Recorder
 from clarion.runtime.delivery.spans import start_span
+from clarion.runtime.delivery.turns import is_over, wait_for
 from clarion.runtime.errors import TransientError
 from clarion.runtime.jetstream.errors import PoisonError
 from clarion.runtime.jetstream.inbound import Inbound
@@ -40,6 +42,9 @@ MOST_AT_ONCE = 256
 STEP = 16
 """Jobs that a lane which makes way sends at a time: what a higher one may find before
 it in a claim, at the provider and in the loop of this process."""
+
+_IN_LINE = 2.0
+"""Seconds that a step waits with what is held back: it takes room in its lane."""
 
 _OURS = (ClaimState.CLAIMED, ClaimState.TAKEN_OVER)
 
@@ -85,6 +90,7 @@ class DeliveryWorker:
         self._clock = clock
         self._follow_ups = follow_ups
         self._slots = {flow: JobSlots(limits_of(lanes, flow).jobs) for flow in FLOWS}
+        self._line = Line()
         self._renew_every = lease.total_seconds() / 3
         # Distinguishes this process from all that ever wrote a lease.
         self._name = os.urandom(6).hex()
@@ -200,21 +206,44 @@ class DeliveryWorker:
             slots.give_back(len(entries))
 
     async def _deliver(self, entries: Sequence[Entry]) -> None:
-        now = self._clock.now()
-        seconds = now.timestamp()
+        """Whoever is held back goes on when those in front are over, if it is soon."""
+        until = self._clock.monotonic() + _IN_LINE
+        looks = 0
+        while True:
+            held_back = await self._claim(entries)
+            if not held_back:
+                await self._finish(entries)
+                return
+            claimed = [entry for entry in entries if not _is_held_back(entry)]
+            with self._line.places(held_back) as places:
+                await self._finish(claimed)
+                left = until - self._clock.monotonic()
+                if left <= 0:
+                    break
+                longest = wait_for(looks, places.ahead).total_seconds()
+                await places.wait(min(left, longest))
+            entries = held_back
+            looks += 1
+        await self._look_later(held_back)
+
+    async def _claim(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Every entry knows its claim then; those that are held back."""
+        now = self._clock.now().timestamp()
         claims = await self._claims.claim(
-            [Ask(e.job, e.owner, _is_expired(e.job, seconds)) for e in entries]
+            [Ask(e.job, e.owner, _is_expired(e.job, now)) for e in entries]
         )
-        ticket = Ticket(len(entries))
-        to_send: list[Entry] = []
         for entry, claim in zip(entries, claims, strict=True):
             entry.claim = claim
-            entry.ticket = ticket
-            start_span(entry, self._channel)
-            if claim.state in _OURS:
+        return [entry for entry in entries if _is_held_back(entry)]
+
+    async def _finish(self, entries: Sequence[Entry]) -> None:
+        """Sends what is ours; returns when all is stored."""
+        ticket = self._begin(entries)
+        to_send: list[Entry] = []
+        for entry in entries:
+            if entry.claim.state in _OURS:
                 to_send.append(entry)
             else:
-                entry.at = now
                 self._recorder.add(entry)
         self._calls[ticket] = (self._clock.monotonic(), to_send)
         try:
@@ -223,6 +252,24 @@ class DeliveryWorker:
             await ticket.done
         finally:
             del self._calls[ticket]
+        for entry in entries:
+            if entry.job.ordered and is_over(entry):
+                self._line.is_over(entry.job)
+
+    async def _look_later(self, held_back: Sequence[Entry]) -> None:
+        ticket = self._begin(held_back)
+        for entry in held_back:
+            self._recorder.add(entry)
+        await ticket.done
+
+    def _begin(self, entries: Sequence[Entry]) -> Ticket:
+        ticket = Ticket(len(entries))
+        now = self._clock.now()
+        for entry in entries:
+            entry.ticket = ticket
+            entry.at = now
+            start_span(entry, self._channel)
+        return ticket
 
     async def _send(self, entries: Sequence[Entry]) -> None:
         if self._choose is None:
@@ -271,6 +318,10 @@ class DeliveryWorker:
             reason = "provider_error"
         for entry in list(waiting.values()):
             settle(entry.job, Outcome.unknown(reason))
+
+
+def _is_held_back(entry: Entry) -> bool:
+    return entry.claim.state is ClaimState.HELD_BACK
 
 
 def _is_expired(job: DeliveryJob, now: float) -> bool:
