@@ -8,6 +8,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from psycopg_pool import AsyncConnectionPool
 
 from clarion.api.event.v1.work_pb2 import DeliveryJob
 from clarion.inapp.app import build
@@ -31,10 +32,15 @@ def owner() -> Owner:
 
 
 @pytest.fixture
-async def inbox(postgres_url: str) -> AsyncIterator[Inbox]:
-    pool = await open_pool(postgres_url, "inapp")
-    yield Inbox(pool)
-    await pool.close()
+async def pool(postgres_url: str) -> AsyncIterator[AsyncConnectionPool]:
+    opened = await open_pool(postgres_url, "inapp")
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def inbox(pool: AsyncConnectionPool) -> Inbox:
+    return Inbox(pool)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from uuid import uuid4
 
 import pytest
 
@@ -13,6 +14,7 @@ from clarion.api.inapp.v1.inbox_service_pb2_grpc import InboxServiceStub
 from clarion.client.embedded.servers import ValkeyServer
 from clarion.inapp import reaching
 from clarion.inapp.reaching import Reaching
+from clarion.inapp.unmarked import InMemoryUnmarked, PostgresUnmarked
 from clarion.runtime.delivery.reached import InMemoryReached
 from clarion.runtime.errors import UnavailableError
 from clarion.runtime.keys import escalation_key
@@ -28,24 +30,23 @@ async def running(one: Reaching):
 
 
 async def test_what_is_read_is_marked_at_once_and_in_one_call():
-    reached = InMemoryReached()
-    one = Reaching(reached)
-    await one.read("demo", ["a", "b"])
+    reached, unmarked = InMemoryReached(), InMemoryUnmarked()
+    await Reaching(reached, unmarked).read("demo", ["a", "b"])
     assert reached.marks == [("demo", "a", "read"), ("demo", "b", "read")]
-    assert one.waiting == 0
+    assert not unmarked.kept
 
 
 async def test_a_mark_that_cannot_be_stored_is_stored_later():
-    reached = InMemoryReached()
+    reached, unmarked = InMemoryReached(), InMemoryUnmarked()
     reached.error = UnavailableError("away")
-    one = Reaching(reached)
+    one = Reaching(reached, unmarked)
     async with running(one):
         await one.read("demo", ["a", "b"])
         await one.read("bank", ["c"])
         await one.read("demo", ["a"])
-        assert one.waiting == 3
+        assert unmarked.kept == {"demo": {"a", "b"}, "bank": {"c"}}
         reached.error = None
-        await wait_until(lambda: not one.waiting)
+        await wait_until(lambda: not any(unmarked.kept.values()))
     assert sorted(reached.marks) == [
         ("bank", "c", "read"),
         ("demo", "a", "read"),
@@ -60,22 +61,39 @@ async def test_a_read_does_not_wait_for_a_server_that_hangs(monkeypatch):
         async def mark(self, tenant, notification_ids, how):
             await asyncio.Event().wait()
 
-    one = Reaching(Hanging())
+    unmarked = InMemoryUnmarked()
     async with asyncio.timeout(5):
-        await one.read("demo", ["a"])
-    assert one.waiting == 1
+        await Reaching(Hanging(), unmarked).read("demo", ["a"])
+    assert unmarked.kept == {"demo": {"a"}}
 
 
-async def test_the_oldest_marks_are_given_up_when_there_are_too_many(monkeypatch):
-    monkeypatch.setattr(reaching, "MOST_KEPT", 3)
+async def test_what_can_neither_be_marked_nor_kept_is_told_to_the_reader():
+    class Away(InMemoryUnmarked):
+        async def keep(self, tenant, notification_ids):
+            raise UnavailableError("away")
+
     reached = InMemoryReached()
     reached.error = UnavailableError("away")
-    one = Reaching(reached)
-    await one.read("demo", ["a", "b"])
-    await one.read("demo", ["c", "d"])
-    reached.error = None
-    await one.close()
-    assert [id for _, id, _ in reached.marks] == ["b", "c", "d"]
+    with pytest.raises(UnavailableError):
+        await Reaching(reached, Away()).read("demo", ["a"])
+
+
+async def test_what_a_killed_process_left_is_marked_by_the_next_one(pool):
+    away = InMemoryReached()
+    away.error = UnavailableError("away")
+    ids = {tenant: [str(uuid4()) for _ in range(700)] for tenant in ("demo", "bank")}
+    killed = Reaching(away, PostgresUnmarked(pool))
+    for tenant, own in ids.items():
+        await killed.read(tenant, own)
+        await killed.read(tenant, own[:3])
+    reached, unmarked = InMemoryReached(), PostgresUnmarked(pool)
+    async with running(Reaching(reached, unmarked)):
+        async with asyncio.timeout(10):
+            while await unmarked.some(1):  # noqa: ASYNC110 - a server's
+                await asyncio.sleep(0.01)
+    assert sorted(reached.marks) == sorted(
+        (tenant, id, "read") for tenant, own in ids.items() for id in own
+    )
 
 
 @pytest.fixture

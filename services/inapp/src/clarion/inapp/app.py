@@ -12,6 +12,7 @@ from clarion.inapp.reaching import Reaching
 from clarion.inapp.reading import CHANNEL, Marking
 from clarion.inapp.servicer import InboxServicer
 from clarion.inapp.settings import Settings
+from clarion.inapp.unmarked import PostgresUnmarked
 from clarion.inapp.watching import Watches
 from clarion.runtime.clock import SystemClock
 from clarion.runtime.delivery import add_channel
@@ -24,14 +25,15 @@ async def build(service: Service, settings: Settings) -> None:
     """Wires the inbox, its watches and the delivery of the in_app channel."""
     clock = SystemClock()
     streams = await service.connect_streams()
-    inbox = Inbox(await service.postgres())
+    pool = await service.postgres()
+    inbox = Inbox(pool)
     live = LiveChanges(streams)
     await live.start()
     events = event_publisher(streams.publisher, "inapp")
     service.on_close(events.close)
-    reaching = Reaching(ValkeyReached(await service.redis()))
+    reached = ValkeyReached(await service.redis())
+    reaching = Reaching(reached, PostgresUnmarked(pool))
     service.add_task("reads", reaching.run)
-    service.on_close(reaching.close)
     watches = Watches(
         inbox,
         live,

@@ -130,3 +130,25 @@ SELECT item_id, notification_id, type FROM items
 WHERE
     tenant_id = %(tenant)s AND user_id = %(user)s
     AND item_id = ANY(%(items)s::uuid[]);
+
+-- name: keep_unmarked
+INSERT INTO unmarked_reads (tenant_id, notification_id)
+SELECT %(tenant)s, notification_id
+FROM unnest(%(notifications)s::uuid[]) AS n (notification_id)
+ORDER BY notification_id
+ON CONFLICT DO NOTHING;
+
+-- name: some_unmarked
+SELECT tenant_id, array_agg(notification_id::text) AS notifications
+FROM (
+    SELECT tenant_id, notification_id FROM unmarked_reads
+    ORDER BY tenant_id, notification_id
+    LIMIT %(limit)s
+) AS oldest
+GROUP BY tenant_id;
+
+-- name: remove_unmarked
+DELETE FROM unmarked_reads
+WHERE
+    tenant_id = %(tenant)s
+    AND notification_id = ANY(%(notifications)s::uuid[]);
