@@ -10,6 +10,9 @@ from clarion.api.recipients.v1.consent_service_pb2_grpc import (
 from clarion.api.recipients.v1.preference_service_pb2_grpc import (
     add_PreferenceServiceServicer_to_server,
 )
+from clarion.api.recipients.v1.recipient_service_pb2_grpc import (
+    add_RecipientServiceServicer_to_server,
+)
 from clarion.api.recipients.v1.topic_service_pb2_grpc import (
     add_TopicServiceServicer_to_server,
 )
@@ -23,7 +26,6 @@ from clarion.recipients.defaults import Defaults
 from clarion.recipients.people import People
 from clarion.recipients.profiles import Profiles
 from clarion.recipients.readiness import Readiness
-from clarion.recipients.registration import add_recipient_service
 from clarion.recipients.router_types import RouterTypes
 from clarion.recipients.servicers.consent import ConsentServicer
 from clarion.recipients.servicers.preference import PreferenceServicer
@@ -72,7 +74,8 @@ async def build(service: Service, settings: Settings) -> None:
     people = People(changes, clock)
     suppressions = Suppressions(mirror, changes, clock)
     service.add_servicer(
-        add_recipient_service, RecipientServicer(people, Profiles(pool, cache, live))
+        add_RecipientServiceServicer_to_server,
+        RecipientServicer(people, Profiles(pool, cache, live)),
     )
     critical: CriticalTypes = NoCriticalTypes()
     if service.settings.router_target:

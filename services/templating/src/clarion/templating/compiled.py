@@ -76,23 +76,21 @@ class CompiledTemplate:
 
         The variable ``locale`` is the one that is rendered. Raises TemplateFault.
         """
-        variant = self._choose(channel, locale)
+        try:
+            variant = self._chosen[channel, locale]
+        except KeyError:
+            variant = self._choose(channel, locale)
         if variant is None:
             return None
-        rendered = _rendered(variant, given)
-        if len(rendered.title) > MAX_TITLE:
-            raise _too_long("title", MAX_TITLE)
-        if len(rendered.body) > variant.max_body:
-            raise _too_long("body", variant.max_body)
-        if len(rendered.html) > MAX_HTML:
-            raise _too_long("html", MAX_HTML)
-        return rendered
+        if variant.is_plain:
+            try:
+                plain = given.plain_variables(variant.locale, variant.uses)
+                return _texts(variant, plain)
+            except TemplateFault:
+                pass  # rendered again with values that know what is missing
+        return _texts(variant, given.variables(variant.locale, variant.uses))
 
     def _choose(self, channel: str, locale: str) -> _CompiledVariant | None:
-        try:
-            return self._chosen[channel, locale]
-        except KeyError:
-            pass
         variants = self._by_channel.get(channel, {})
         found = choose(locale, self._default, variants)
         chosen = None if found is None else variants[found]
@@ -103,24 +101,17 @@ class CompiledTemplate:
         return chosen
 
 
-def _rendered(variant: _CompiledVariant, given: Given) -> Rendered:
-    if variant.is_plain:
-        try:
-            variables = given.plain_variables(variant.locale, variant.uses)
-            return _texts(variant, variables)
-        except TemplateFault:
-            pass  # rendered again with values that know what is missing
-    return _texts(variant, given.variables(variant.locale, variant.uses))
-
-
 def _texts(variant: _CompiledVariant, variables: Mapping[str, Any]) -> Rendered:
-    html = variant.html
-    return Rendered(
-        variant.title(variables),
-        variant.body(variables),
-        "" if html is None else html(variables),
-        variant.locale,
-    )
+    title, body, html = variant.title(variables), variant.body(variables), ""
+    if variant.html is not None:
+        html = variant.html(variables)
+        if len(html) > MAX_HTML:
+            raise _too_long("html", MAX_HTML)
+    if len(title) > MAX_TITLE:
+        raise _too_long("title", MAX_TITLE)
+    if len(body) > variant.max_body:
+        raise _too_long("body", variant.max_body)
+    return Rendered(title, body, html, variant.locale)
 
 
 def _compile(

@@ -66,10 +66,11 @@ class Engine:
                     field, f"a call fails: {type(error).__name__}"
                 ) from error
             finally:
-                printed = PRINTED[0] if PRINTED else ""
-                PRINTED.clear()
+                printed = PRINTED.copy() if PRINTED else PRINTED
+                if printed:
+                    PRINTED.clear()
             if printed:
-                raise _missing(field, printed, line=0)
+                raise _missing(field, printed[0], line=0)
             return text
 
         return render

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from google.protobuf.struct_pb2 import Struct
 
@@ -30,11 +30,34 @@ Pin = tuple[str, int]
 """A template and its version."""
 
 
+class Item(Protocol):
+    """One notification to render: what a RenderItem of the contract has."""
+
+    @property
+    def template_id(self) -> str: ...
+    @property
+    def template_version(self) -> int: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def channels(self) -> Sequence[str]: ...
+    @property
+    def locale(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def message(self) -> str: ...
+    @property
+    def data(self) -> Struct: ...
+    @property
+    def recipient(self) -> Struct: ...
+
+
 class RenderItem(NamedTuple):
-    """One notification to render."""
+    """An Item without the contract."""
 
     template_id: str
-    version: int
+    template_version: int
     type: str
     channels: Sequence[str]
     locale: str
@@ -71,9 +94,7 @@ class Renderer:
         self._default = CompiledTemplate(default_template(), fuel)
         self._compiled: dict[tuple[str, Pin], CompiledTemplate] = {}
 
-    async def render(
-        self, tenant: str, items: Sequence[RenderItem]
-    ) -> list[list[Outcome]]:
+    async def render(self, tenant: str, items: Sequence[Item]) -> list[list[Outcome]]:
         """For each item one outcome per channel.
 
         Raises UnavailableError where a template is not in the cache and the database
@@ -93,10 +114,12 @@ class Renderer:
         return results
 
     async def _published_of(
-        self, tenant: str, items: Iterable[RenderItem]
+        self, tenant: str, items: Iterable[Item]
     ) -> Mapping[str, int]:
         # Items that pin a built-in template or a version need no look at all.
-        if all(item.version or _is_built_in(item.template_id) for item in items):
+        if all(
+            item.template_version or _is_built_in(item.template_id) for item in items
+        ):
             return {}
         return await self._published.of(tenant)
 
@@ -140,9 +163,9 @@ def render_one(template: CompiledTemplate, item: RenderItem, channel: str) -> Ou
     return _render(item._replace(channels=[channel]), pin, template)[0]
 
 
-def _pin(item: RenderItem, published: Mapping[str, int]) -> Pin:
+def _pin(item: Item, published: Mapping[str, int]) -> Pin:
     if item.template_id:
-        version = item.version or published.get(item.template_id, 0)
+        version = item.template_version or published.get(item.template_id, 0)
         return (item.template_id, version)
     version = published.get(item.type, 0)
     return (item.type, version) if version else (DEFAULT_ID, 0)
@@ -153,7 +176,7 @@ def _is_built_in(template_id: str) -> bool:
 
 
 def _render(
-    item: RenderItem, pin: Pin, template: CompiledTemplate | ClarionError | None
+    item: Item, pin: Pin, template: CompiledTemplate | ClarionError | None
 ) -> list[Outcome]:
     if template is None:
         return _all_failed(item, pin, NotFoundError.of("template", pin[0]))
@@ -179,18 +202,12 @@ def _render(
     return outcomes
 
 
-def _all_failed(item: RenderItem, pin: Pin, error: ClarionError) -> list[Outcome]:
+def _all_failed(item: Item, pin: Pin, error: ClarionError) -> list[Outcome]:
     return [Outcome(channel, *pin, None, error) for channel in item.channels]
 
 
 def _record(results: Iterable[Iterable[Outcome]], took: timedelta) -> None:
-    ok = not_found = invalid = 0
-    for outcomes in results:
-        for outcome in outcomes:
-            if outcome.error is None:
-                ok += 1
-            elif isinstance(outcome.error, NotFoundError):
-                not_found += 1
-            else:
-                invalid += 1
-    record_batch(ok, not_found, invalid, took)
+    errors = [outcome.error for outcomes in results for outcome in outcomes]
+    ok = errors.count(None)
+    not_found = sum(isinstance(error, NotFoundError) for error in errors if error)
+    record_batch(ok, not_found, len(errors) - ok - not_found, took)

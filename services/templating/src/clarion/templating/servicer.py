@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Struct
@@ -15,7 +15,7 @@ from clarion.api.templating.v1 import template_service_pb2_grpc as rpc
 from clarion.runtime import page_token
 from clarion.runtime.caller import current_caller
 from clarion.runtime.errors import InvalidArgumentError
-from clarion.runtime.status import message_of
+from clarion.templating.answers import encoded
 from clarion.templating.catalog import Catalog
 from clarion.templating.content import DEFAULT_LOCALE, Content, Template, Variant
 from clarion.templating.rendering import Outcome, Renderer, RenderItem
@@ -106,43 +106,17 @@ class TemplateServicer(rpc.TemplateServiceServicer):
         elif outcome.error is not None:
             raise outcome.error
         else:
-            _fill(response.content, outcome)
+            response.content.CopyFrom(_shown(outcome))
         return response
 
     async def BatchRender(
         self, request: pb.BatchRenderRequest, context: Any
     ) -> pb.BatchRenderResponse:
-        items = [
-            RenderItem(
-                item.template_id, item.template_version, item.type, item.channels,
-                item.locale, item.title, item.message, item.data, item.recipient,
-            )
-            for item in request.items
-        ]  # fmt: skip
+        items = request.items
         rendered = await self._renderer.render(current_caller().tenant, items)
-        response = pb.BatchRenderResponse()
-        add = response.results.add
-        for item, outcomes in zip(request.items, rendered, strict=True):
-            key = item.key
-            for outcome in outcomes:
-                result = add(key=key, channel=outcome.channel)
-                if outcome.error is not None:
-                    result.error.CopyFrom(message_of(outcome.error))
-                else:
-                    _fill(result.content, outcome)
-        return response
-
-
-def _fill(content: ContentMessage, outcome: Outcome) -> None:
-    """Filled in place: a message that is made first is copied, field by field."""
-    # ``data`` is the caller's own and stays with it: it is not copied back.
-    content.SetInParent()
-    if outcome.rendered is not None:
-        content.title, content.body, html, content.locale = outcome.rendered
-        if html:
-            content.html = html
-    content.template_id = outcome.template_id
-    content.template_version = outcome.version
+        answer = encoded([item.key for item in items], rendered)
+        # What is encoded already passes as it is.
+        return cast(pb.BatchRenderResponse, answer)
 
 
 def _id(template_id: str) -> str:
@@ -193,3 +167,8 @@ def _message(template: Template) -> pb.Template:
     if template.created_time is not None:
         message.created_time.FromDatetime(template.created_time)
     return message
+
+
+def _shown(outcome: Outcome) -> ContentMessage:
+    [result] = pb.BatchRenderResponse.FromString(encoded([""], [[outcome]])).results
+    return result.content

@@ -78,7 +78,7 @@ class Pipeline(grpc.aio.ServerInterceptor):
             make(
                 handle,
                 request_deserializer=_tolerant(handler.request_deserializer),
-                response_serializer=handler.response_serializer,
+                response_serializer=_unless_encoded(handler.response_serializer),
             ),
         )
 
@@ -92,6 +92,17 @@ def _tolerant(decode: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
             return Undecodable()
 
     return decode_or_say
+
+
+def _unless_encoded(encode: Callable[[Any], bytes] | None) -> Callable[[Any], bytes]:
+    # A servicer that puts its answer together of encoded pieces answers with bytes:
+    # decoding them only to encode them again would be most of what the call costs.
+    def encode_message(response: Any) -> bytes:
+        if encode is None or isinstance(response, bytes):
+            return cast(bytes, response)
+        return encode(response)
+
+    return encode_message
 
 
 def _unary(behaviour: Callable[[Any, Any], Awaitable[Any]]) -> Proceed:

@@ -111,7 +111,7 @@ class RecipientServicer(RecipientServiceServicer):
     ) -> BatchGetRecipientsResponse:
         tenant = current_caller().tenant
         answer = await self._profiles.get(tenant, request.user_ids)
-        # registration.py lets it pass as it is.
+        # What is encoded already passes as it is.
         return cast(BatchGetRecipientsResponse, answer)
 
     async def BatchRemoveTokens(
