@@ -21,14 +21,14 @@ _CONNECTIONS = 64
 def open_client(url: str) -> Redis:
     """A client that connects on first use; bytes in, bytes out.
 
-    A command whose connection broke is sent again, at most twice: scripts must give
-    the same answer when they run twice for the same ids.
+    A command whose connection broke is sent again, at most three times: scripts must
+    give the same answer when they run twice for the same ids.
     """
-    from redis.asyncio import Redis
+    from redis.asyncio import Connection
     from redis.asyncio.retry import Retry
     from redis.backoff import ExponentialWithJitterBackoff
 
-    client: Redis = Redis.from_url(
+    client = _client_class().from_url(
         url,
         socket_timeout=_ANSWER_SECONDS,
         socket_connect_timeout=_CONNECT_SECONDS,
@@ -39,8 +39,22 @@ def open_client(url: str) -> Redis:
     )
     # The URL chooses between TCP and TLS, so its choice is what is extended.
     pool: Any = client.connection_pool
+    client.has_line = pool.connection_class is Connection and not (
+        {"credential_provider", "decode_responses"} & pool.connection_kwargs.keys()
+    )
     pool.connection_class = _packing(pool.connection_class)
-    return client
+    redis: Redis = client
+    return redis
+
+
+def _client_class() -> Any:
+    try:
+        from clarion.runtime.valkey_line import Client
+    except ImportError:  # no hiredis
+        from redis.asyncio import Redis
+
+        return Redis
+    return Client
 
 
 @cache
