@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clarion.api.event.v1 import notification_event_pb2 as event_pb
 from clarion.runtime import delivery
@@ -12,7 +14,13 @@ from clarion.runtime.delivery.attempts import RetryPolicy
 from clarion.runtime.delivery.claims import Claim, ClaimState, Mark
 from clarion.runtime.delivery.dead_letter import InMemoryLetterBox
 from clarion.runtime.delivery.entry import Entry, Ticket
-from clarion.runtime.delivery.events import Past, add_events, recalled, remembered
+from clarion.runtime.delivery.events import (
+    Past,
+    add_events,
+    encoded,
+    recalled,
+    remembered,
+)
 from clarion.runtime.delivery.follow_ups import FAILED, HEADER, MOST_TRIES, FollowUps
 from clarion.runtime.delivery.in_memory import make_job
 from clarion.runtime.delivery.lanes import JobSlots
@@ -52,6 +60,31 @@ def entry(outcome: Outcome | None, state: ClaimState = ClaimState.CLAIMED) -> En
     made.provider = "fcm"
     made.outcome = outcome
     return made
+
+
+def _entry_of(
+    id: str,
+    text: str,
+    outcome: Outcome,
+    state: ClaimState,
+    at: datetime,
+    accepted: datetime | None,
+    latency: timedelta | None,
+) -> Entry:
+    job = make_job()
+    made = Entry(job, "w:1:1:0", "high")
+    made.claim, made.outcome = Claim(state), outcome
+    job.delivery_id, job.notification_id, job.user_id = id, id, text
+    job.tenant_id, job.type, made.provider = text, text, text
+    made.at, made.latency = at, latency
+    job.ClearField("accepted_time")
+    if accepted is not None:
+        job.accepted_time.FromDatetime(accepted)
+    return made
+
+
+def _bytes_of(event: event_pb.NotificationEvent) -> bytes:
+    return event.SerializeToString(deterministic=True)
 
 
 class Bench:
@@ -196,6 +229,39 @@ async def test_an_end_told_again_has_the_same_event_id() -> None:
     assert sent.occurred_time == repeated.occurred_time
     assert folded.kind == event_pb.EVENT_KIND_FOLDED
     assert folded.attempt.provider_message_id == "m-1"
+
+
+_texts = st.text(max_size=40)
+_ids = st.text("0123456789abcdef-", min_size=1, max_size=150)
+_instants = st.datetimes(
+    datetime(2020, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)
+)
+_outcomes = st.builds(Outcome.sent, _texts) | st.builds(
+    Outcome, st.sampled_from(OutcomeKind), _texts, _texts, _texts
+)
+
+
+@given(
+    st.lists(
+        st.builds(
+            _entry_of,
+            _ids,
+            _texts,
+            _outcomes,
+            st.sampled_from([ClaimState.CLAIMED, ClaimState.TAKEN_OVER]),
+            _instants,
+            st.none() | _instants,
+            st.none() | st.timedeltas(timedelta(0), timedelta(days=2)),
+        ),
+        max_size=5,
+    )
+)
+def test_events_are_the_same_however_they_are_encoded(entries: list[Entry]) -> None:
+    chunk = event_pb.EventChunk()
+    for each in entries:
+        add_events(chunk, each)
+    fast = event_pb.EventChunk.FromString(encoded(entries))
+    assert sorted(fast.events, key=_bytes_of) == sorted(chunk.events, key=_bytes_of)
 
 
 async def test_attempts_have_event_ids_of_their_own() -> None:

@@ -13,6 +13,8 @@ from hashlib import sha1
 _NAMESPACE = bytes.fromhex("6f9619ff8b86d011b42d00cf4fc964ff")
 # A part may hold any character but this one, so ("a", "bc") differs from ("ab", "c").
 _SEPARATOR = "\x1f"
+_VARIANTS = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
+"""A digit of a digest with its upper two bits set to 10."""
 
 
 def uuid7(now: datetime) -> str:
@@ -52,10 +54,9 @@ os.register_at_fork(after_in_child=_forget_pool)
 def derived(kind: str, *parts: str) -> str:
     """The UUIDv5 of the parts; equal parts give equal ids, per kind."""
     name = _SEPARATOR.join((kind, *parts)).encode()
-    digest = bytearray(sha1(_NAMESPACE + name, usedforsecurity=False).digest()[:16])
-    digest[6] = digest[6] & 0x0F | 0x50
-    digest[8] = digest[8] & 0x3F | 0x80
-    return _text(digest.hex())
+    h = sha1(_NAMESPACE + name, usedforsecurity=False).hexdigest()
+    variant = _VARIANTS[h[16]]
+    return f"{h[:8]}-{h[8:12]}-5{h[13:16]}-{variant}{h[17:20]}-{h[20:32]}"
 
 
 def notification_id_for_key(tenant: str, key: str) -> str:

@@ -24,7 +24,10 @@ from clarion.runtime.delivery.sink import SinkProvider
 from clarion.runtime.delivery.unsent import Unsent
 from clarion.runtime.delivery.worker import DeliveryWorker
 from clarion.runtime.jetstream.consumer import Consumer
-from clarion.runtime.jetstream.event_publisher import event_publisher
+from clarion.runtime.jetstream.event_publisher import (
+    RESULTS_SPACING,
+    event_publisher,
+)
 
 if TYPE_CHECKING:
     from clarion.runtime.service import Service
@@ -74,7 +77,9 @@ async def add_channel(
     streams = await service.connect_streams()
     redis = await service.redis()
     claims = Claims(redis, lease=lease, done_ttl=done_ttl)
-    event_sink = event_publisher(streams.publisher, channel)
+    event_sink = event_publisher(
+        streams.publisher, channel, spacing=RESULTS_SPACING
+    )
     follow_ups = on_failed and FollowUps(
         channel, on_failed, streams.scheduler, streams.dead_letters, clock
     )

@@ -6,18 +6,21 @@ thing again, after a crash or from a done mark, tells it under the same id.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from clarion.api.event.v1 import notification_event_pb2 as pb
 from clarion.api.event.v1.work_pb2 import DeliveryJob
+from clarion.runtime import chunks
 from clarion.runtime.delivery.attempts import Verdict
 from clarion.runtime.delivery.claims import ClaimState
 from clarion.runtime.delivery.entry import Entry
 from clarion.runtime.delivery.outcome import Outcome, OutcomeKind
+from clarion.runtime.delivery.sent_draft import SentDraft, is_plain
 from clarion.runtime.ids import event_id
 
 ATTEMPTS_EXHAUSTED = "attempts_exhausted"
@@ -54,17 +57,11 @@ def remembered(entry: Entry) -> bytes:
     """The ending of a settled entry for its done mark; kept short, it lives a day."""
     outcome = entry.outcome
     assert outcome is not None
-    micros = int(entry.at.timestamp() * 1e6)
-    return "\x1f".join(
-        (
-            outcome.kind.value,
-            entry.provider,
-            str(entry.attempt),
-            str(micros),
-            _clean(outcome.reason),
-            _clean(outcome.provider_code),
-            _clean(outcome.provider_message_id),
-        )
+    micros = int(entry.at.timestamp()) * 1_000_000 + entry.at.microsecond
+    return (
+        f"{outcome.kind.value}\x1f{entry.provider}\x1f{entry.attempt}\x1f{micros}"
+        f"\x1f{_clean(outcome.reason)}\x1f{_clean(outcome.provider_code)}"
+        f"\x1f{_clean(outcome.provider_message_id)}"
     ).encode()
 
 
@@ -79,6 +76,19 @@ def recalled(mark: bytes) -> Past:
         int(attempt),
         datetime.fromtimestamp(int(micros) / 1e6, UTC),
     )
+
+
+def encoded(entries: Iterable[Entry]) -> bytes:
+    """What there is to tell about some hundred entries, as an EventChunk."""
+    plain: list[bytes] = []
+    rest = pb.EventChunk()
+    draft = SentDraft()
+    for entry in entries:
+        if is_plain(entry):
+            plain.append(draft.encoded(entry))
+        else:
+            add_events(rest, entry)
+    return chunks.join(plain) + rest.SerializeToString()
 
 
 def add_events(chunk: pb.EventChunk, entry: Entry) -> None:
@@ -167,8 +177,9 @@ def _set_attempt(event: pb.NotificationEvent, entry: Entry, outcome: Outcome) ->
     if entry.latency is not None:
         _set_span(attempt.provider_latency, entry.latency)
     if entry.job.HasField("accepted_time"):
-        _set_span(
-            attempt.accept_to_provider, time_between(entry.job.accepted_time, entry.at)
+        _set_micros(
+            attempt.accept_to_provider,
+            micros_between(entry.job.accepted_time, entry.at),
         )
     if entry.retry_at is not None:
         set_time(attempt.retry_time, entry.retry_at)
@@ -188,15 +199,20 @@ def set_time(field: Timestamp, at: datetime) -> None:
     field.nanos = at.microsecond * 1000
 
 
-def time_between(start: Timestamp, end: datetime) -> timedelta:
+def micros_between(start: Timestamp, end: datetime) -> int:
     """From a wire time to one of ours; never negative, as clocks differ a little."""
-    seconds = end.timestamp() - start.seconds - start.nanos / 1e9
-    return timedelta(seconds=max(seconds, 0.0))
+    seconds = int(end.timestamp()) - start.seconds
+    return max(seconds * 1_000_000 + end.microsecond - start.nanos // 1000, 0)
 
 
-def _set_span(field: Any, span: timedelta) -> None:
+def _set_span(field: Duration, span: timedelta) -> None:
     field.seconds = span.days * 86_400 + span.seconds
     field.nanos = span.microseconds * 1000
+
+
+def _set_micros(field: Duration, micros: int) -> None:
+    field.seconds, rest = divmod(micros, 1_000_000)
+    field.nanos = rest * 1000
 
 
 def _clean(text: str) -> str:

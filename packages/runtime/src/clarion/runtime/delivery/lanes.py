@@ -14,8 +14,9 @@ from clarion.runtime.streams import LANES, lane_of, overflow_of
 class LaneLimits:
     """The share of one lane, or of what overflows it."""
 
-    calls: int = 12
-    """Handler calls at once. More than a few, as one slow delivery holds its call."""
+    calls: int = 32
+    """Handler calls at once. Many, as one slow delivery holds its call, and every call
+    waits until its events are stored (``RESULTS_SPACING``)."""
     messages: int = 32
     """Messages (each a chunk of jobs) that one call takes at most."""
     message_bytes: int = 1024 * 1024

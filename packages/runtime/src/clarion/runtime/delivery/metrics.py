@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from clarion.runtime.delivery.attempts import Verdict
 from clarion.runtime.delivery.claims import ClaimState
 from clarion.runtime.delivery.entry import Entry
-from clarion.runtime.delivery.events import ATTEMPTS_EXHAUSTED, time_between
+from clarion.runtime.delivery.events import ATTEMPTS_EXHAUSTED, micros_between
 from clarion.runtime.delivery.outcome import OutcomeKind
 from clarion.runtime.metrics import Attribute, Name, counter, histogram
 
@@ -16,6 +16,7 @@ _SAMPLES = 64
 """Times recorded of one batch; above, every n-th entry stands for n. The counters are
 exact, the shape of the histograms is, their counts are not."""
 
+_delivered = counter(Name.DELIVERED)
 _failed = counter(Name.FAILED)
 _unsent = counter(Name.UNSENT)
 _duplicated = counter(Name.DUPLICATED)
@@ -26,7 +27,6 @@ _latency = histogram(Name.PROVIDER_LATENCY)
 _accept_to_provider = histogram(Name.ACCEPT_TO_PROVIDER)
 
 _BY_OUTCOME = {
-    OutcomeKind.SENT: counter(Name.DELIVERED),
     OutcomeKind.FAILED: _failed,
     OutcomeKind.RETRY: counter(Name.RETRIED),
     OutcomeKind.UNKNOWN: counter(Name.UNKNOWN),
@@ -45,6 +45,7 @@ _UNSENT = {
 
 def record_entries(channel: str, entries: Sequence[Entry]) -> None:
     """Counts entries that have been dealt with: counters once per distinct label."""
+    sent: Tally[str] = Tally()
     settled: Tally[tuple[OutcomeKind, str, str]] = Tally()
     exhausted: Tally[str] = Tally()
     unsent: Tally[str] = Tally()
@@ -54,19 +55,26 @@ def record_entries(channel: str, entries: Sequence[Entry]) -> None:
         if outcome is None:
             unsent[_UNSENT[entry.claim.state]] += 1
             continue
+        if outcome.kind is OutcomeKind.SENT:
+            sent[entry.provider] += 1
+            doubtful += entry.is_doubtful
+            continue
         settled[outcome.kind, entry.provider, outcome.reason] += 1
         if entry.verdict is Verdict.EXHAUSTED:
             exhausted[entry.provider] += 1
-        if outcome.kind is OutcomeKind.SENT and entry.is_doubtful:
-            doubtful += 1
+    for provider, count in sent.items():
+        _delivered.add(
+            count, {Attribute.CHANNEL: channel, Attribute.PROVIDER: provider}
+        )
     for (kind, provider, reason), count in settled.items():
-        labels: dict[str, str] = {
-            Attribute.CHANNEL: channel,
-            Attribute.PROVIDER: provider,
-        }
-        if kind is not OutcomeKind.SENT:
-            labels[Attribute.REASON] = reason
-        _BY_OUTCOME[kind].add(count, labels)
+        _BY_OUTCOME[kind].add(
+            count,
+            {
+                Attribute.CHANNEL: channel,
+                Attribute.PROVIDER: provider,
+                Attribute.REASON: reason,
+            },
+        )
     for provider, count in exhausted.items():
         _failed.add(
             count,
@@ -103,9 +111,9 @@ def _record_times(channel: str, entry: Entry) -> None:
         and entry.attempt == 1
         and entry.job.HasField("accepted_time")
     ):
-        waited = time_between(entry.job.accepted_time, entry.at)
+        waited = micros_between(entry.job.accepted_time, entry.at)
         _accept_to_provider.record(
-            waited.total_seconds(),
+            waited / 1e6,
             {Attribute.CHANNEL: channel, Attribute.LANE: entry.lane},
         )
 

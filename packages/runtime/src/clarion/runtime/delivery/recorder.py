@@ -24,7 +24,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Protocol
 
-from clarion.api.event.v1.notification_event_pb2 import EventChunk
 from clarion.api.event.v1.work_pb2 import DeliveryJob
 from clarion.runtime import chunks, streams
 from clarion.runtime.clock import Clock
@@ -330,12 +329,7 @@ def _is_failure(entry: Entry) -> bool:
 
 
 def _encoded(entries: Sequence[Entry]) -> list[bytes]:
-    """The events as encoded chunks; encoded chunks may be joined by concatenation."""
-    items: list[bytes] = []
-    for start in range(0, len(entries), _EVENTS_PER_ITEM):
-        chunk = EventChunk()
-        for entry in entries[start : start + _EVENTS_PER_ITEM]:
-            events.add_events(chunk, entry)
-        if chunk.events:
-            items.append(chunk.SerializeToString())
-    return items
+    """The events as encoded EventChunks; such may be joined by concatenation."""
+    runs = range(0, len(entries), _EVENTS_PER_ITEM)
+    items = [events.encoded(entries[at : at + _EVENTS_PER_ITEM]) for at in runs]
+    return [item for item in items if item]

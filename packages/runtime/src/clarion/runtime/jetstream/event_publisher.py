@@ -9,13 +9,26 @@ from clarion.runtime.jetstream.ports import Publisher
 from clarion.runtime.streams import events_subject
 
 SPACING = timedelta(milliseconds=20)
-"""Results of providers and receipts come one by one, and each message costs the stream
-a sync and tracking a transaction; what is tracked may be 20 ms behind."""
+"""Receipts come one by one, and each message costs the stream a sync and tracking a
+transaction; what is tracked may be behind by as much."""
+RESULTS_SPACING = timedelta(milliseconds=100)
+"""Of results of deliveries, which nobody waits for. A message costs its publisher, the
+stream and tracking what 60 events do."""
+_WORTH_BYTES = 64 * 1024
+"""Events that are worth a message, however soon after the one before."""
 
 
-def event_publisher(publisher: Publisher, service: str) -> GroupPublisher[bytes]:
+def event_publisher(
+    publisher: Publisher, service: str, *, spacing: timedelta = SPACING
+) -> GroupPublisher[bytes]:
     """For the events of a service; an item is an encoded EventChunk.
 
     Such chunks are joined by concatenation.
     """
-    return GroupPublisher(publisher, events_subject(service), b"".join, spacing=SPACING)
+    return GroupPublisher(
+        publisher,
+        events_subject(service),
+        b"".join,
+        spacing=spacing,
+        worth_bytes=_WORTH_BYTES,
+    )

@@ -47,7 +47,8 @@ class GroupPublisher(Generic[T]):
 
     ``spacing`` is the time from one publish to the next that is not full: where items
     come one by one and nobody waits for them, it makes few messages of many. The first
-    one after a pause still goes at once.
+    one after a pause still goes at once, and so do ``worth_bytes`` (else ``max_bytes``)
+    that wait.
     """
 
     def __init__(
@@ -60,12 +61,14 @@ class GroupPublisher(Generic[T]):
         max_bytes: int = 700_000,
         in_flight: int = 4,
         spacing: timedelta = timedelta(0),
+        worth_bytes: int | None = None,
     ) -> None:
         self._publisher = publisher
         self._subject = subject
         self._encode = encode
         self._max_items = max_items
         self._max_bytes = max_bytes
+        self._worth_bytes = worth_bytes or max_bytes
         self._max_in_flight = in_flight
         self._waiting: deque[tuple[T, int, _Ticket]] = deque()
         self._waiting_bytes = 0
@@ -126,7 +129,7 @@ class GroupPublisher(Generic[T]):
         while self._waiting and len(self._in_flight) < self._max_in_flight:
             full = (
                 len(self._waiting) >= self._max_items
-                or self._waiting_bytes >= self._max_bytes
+                or self._waiting_bytes >= self._worth_bytes
             )
             wait = self._not_before - loop.time()
             if self._in_flight:
