@@ -48,6 +48,16 @@ async def test_a_repeated_call_finds_its_own_lease(claims: Claims) -> None:
         assert await states(claims, *asks("w1", job)) == [ClaimState.CLAIMED]
 
 
+async def test_a_copy_in_the_same_call_is_leased_to_the_first(claims: Claims) -> None:
+    job = make_job()
+    first, second, other = await claims.claim(
+        [Ask(job, "w:1:1:0", False), Ask(job, "w:1:1:1", False), ask(make_job())]
+    )
+    assert first.state is ClaimState.CLAIMED
+    assert second.state is ClaimState.LEASED
+    assert other.state is ClaimState.CLAIMED
+
+
 async def test_a_lease_says_how_long_it_lasts(claims: Claims) -> None:
     job = make_job()
     await claims.claim(asks("w1", job))

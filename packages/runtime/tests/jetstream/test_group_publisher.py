@@ -87,6 +87,15 @@ async def test_a_full_chunk_does_not_wait_for_the_spacing():
     assert bodies(publisher) == [b"a", b"b,c"]
 
 
+async def test_what_is_worth_a_message_does_not_wait_for_the_spacing():
+    publisher = InMemoryPublisher()
+    group = group_of(publisher, spacing=timedelta(hours=1), worth_bytes=20)
+    await group.submit(b"a", 1)
+    await asyncio.gather(group.submit(b"b", 10), group.submit(b"c", 10))
+
+    assert bodies(publisher) == [b"a", b"b,c"]
+
+
 async def test_closing_does_not_wait_for_the_spacing():
     publisher = InMemoryPublisher()
     group = group_of(publisher, spacing=timedelta(hours=1))

@@ -77,9 +77,7 @@ async def add_channel(
     streams = await service.connect_streams()
     redis = await service.redis()
     claims = Claims(redis, lease=lease, done_ttl=done_ttl)
-    event_sink = event_publisher(
-        streams.publisher, channel, spacing=RESULTS_SPACING
-    )
+    event_sink = event_publisher(streams.publisher, channel, spacing=RESULTS_SPACING)
     follow_ups = on_failed and FollowUps(
         channel, on_failed, streams.scheduler, streams.dead_letters, clock
     )

@@ -3,12 +3,12 @@
 -- KEYS  of job i of n: [3i-2] claim, [3i-1] cancelled, [3i] suppressed; after those of
 --       all jobs, of each job that has a collapse key, the latest under it, and then
 --       of each that is ordered its order
--- ARGV  [1] lease in ms, [2] time to live of the keys in ms, and of all jobs, as every
---       argument costs the client: [3] the owners and [4] the attempts with a space
---       between them, [5] a "1" for each that has expired, a "2" for each whose address
---       may have unsubscribed (critical mail) and a "0" for the others
---       [6] only with collapse keys or orders: "<i> <accepted, us> <notification> " of
---       each job with a key; [7] only with orders: "<i> <notification> " of each
+-- ARGV  [1] lease in ms, [2] time to live of the keys in ms, [3] a "1" for each job that
+--       has expired, a "2" for each whose address may have unsubscribed (critical mail)
+--       and a "0" for the others
+--       [4] only with collapse keys or orders, else empty: "<i> <accepted, us>
+--       <notification> " of each job with a key; [5] the same with orders: "<i>
+--       <notification> " of each; [5+i] "<owner> <attempt> " of job i
 -- Value of suppressed: the reason.
 -- Value of a claim:
 --       L<owner> <attempt> <end of the lease, ms>    is being sent
@@ -25,14 +25,15 @@
 local now = redis.call('TIME')
 now = now[1] * 1000 + math.floor(now[2] / 1000)
 local letters, details = {}, {}
-local lease, ttl = tonumber(ARGV[1]), ARGV[2]
-local owners, attempts = string.gmatch(ARGV[3], '%S+'), string.gmatch(ARGV[4], '%S+')
-local count = #ARGV[5]
+local ttl, flags = ARGV[2], ARGV[3]
+local count = #flags
+local ends = string.format('%.0f', now + ARGV[1])
+local is_plain = not string.find(flags, '[12]')
 local newer, ahead
-if ARGV[6] then
+if ARGV[4] ~= '' or ARGV[5] ~= '' then
   newer = {}
   local place = 3 * count
-  for i, at, id in string.gmatch(ARGV[6], '(%d+) (%d+) (%S+)') do
+  for i, at, id in string.gmatch(ARGV[4], '(%d+) (%d+) (%S+)') do
     place = place + 1
     local latest = redis.call('GET', KEYS[place])
     if latest then
@@ -41,11 +42,11 @@ if ARGV[6] then
       newer[tonumber(i)] = other ~= id and (last > at or last == at and other > id)
     end
   end
-  if ARGV[7] then
+  if ARGV[5] ~= '' then
     ahead = {}
     -- Who took its place a day ago holds nobody back any more.
     local stale = string.format('(%.0f', (now - 86400000) * 1000)
-    for i, id in string.gmatch(ARGV[7], '(%d+) (%S+)') do
+    for i, id in string.gmatch(ARGV[5], '(%d+) (%S+)') do
       place = place + 1
       local rank = redis.call('ZRANK', KEYS[place], id)
       if rank and rank > 0 then
@@ -57,13 +58,17 @@ if ARGV[6] then
     end
   end
 end
+-- All keys at once; what is claimed here is not among it, so that a copy finds it there.
+local found = redis.call('MGET', unpack(KEYS, 1, 3 * count))
+local claimed = {}
 for i = 1, count do
-  local key = KEYS[3 * i - 2]
-  local owner, attempt = owners(), attempts()
-  local held = redis.call('GET', key)
+  local place = 3 * i - 2
+  local key = KEYS[place]
+  local held = claimed[key] or found[place]
   local letter = 'C'
   if held then
     local kind = string.sub(held, 1, 1)
+    local owner, attempt = string.match(ARGV[5 + i], '^(%S+) (%S+) $')
     if kind == 'D' then
       letter = 'D'
       details[#details + 1] = string.sub(held, 2)
@@ -72,9 +77,9 @@ for i = 1, count do
         letter = 'W'
       end
     else
-      local other, ends = string.match(held, '^L(%S+) %S+ (%d+)$')
+      local other, over = string.match(held, '^L(%S+) %S+ (%d+)$')
       if other ~= owner then
-        local left = tonumber(ends) - now
+        local left = tonumber(over) - now
         if left > 0 then
           letter = 'L'
           details[#details + 1] = tostring(left)
@@ -85,21 +90,22 @@ for i = 1, count do
     end
   end
   if letter == 'C' or letter == 'T' then
-    local stopped = redis.call('MGET', KEYS[3 * i - 1], KEYS[3 * i])
-    if stopped[1] then
+    local reason = found[place + 2]
+    if found[place + 1] then
       letter = 'X'
-    elseif stopped[2] and not (stopped[2] == 'unsubscribe'
-        and string.byte(ARGV[5], i) == 50) then
+    elseif reason and not (reason == 'unsubscribe'
+        and string.byte(flags, i) == 50) then
       letter = 'S'
     elseif newer and newer[i] then
       letter = 'N'
-    elseif string.byte(ARGV[5], i) == 49 then
+    elseif not is_plain and string.byte(flags, i) == 49 then
       letter = 'E'
     elseif ahead and ahead[i] then
       letter = 'O'
       details[#details + 1] = tostring(ahead[i])
     else
-      local value = string.format('L%s %s %.0f', owner, attempt, now + lease)
+      local value = 'L' .. ARGV[5 + i] .. ends
+      claimed[key] = value
       redis.call('SET', key, value, 'PX', ttl)
     end
   end

@@ -143,26 +143,23 @@ class Claims:
                     cancelled_key(tenant, job.notification_id),
                     suppressed_key(tenant, job.channel, job.target.address),
                 )
-            args: tuple[object, ...] = (
+            keys += [
+                latest_key(job.tenant_id, job.user_id, job.collapse_key)
+                for _, job in keyed
+            ]
+            keys += [
+                order_key(job.tenant_id, job.user_id, job.type) for _, job in ordered
+            ]
+            args = [
                 self._lease,
                 self._ttl,
-                " ".join([ask.owner for ask in theirs]),
-                " ".join([str(ask.job.attempt or 1) for ask in theirs]),
                 "".join([_flag(ask) for ask in theirs]),
-            )
-            if keyed or ordered:
-                keys += [
-                    latest_key(job.tenant_id, job.user_id, job.collapse_key)
-                    for _, job in keyed
-                ]
-                args = (*args, " ".join([_place_in_time(*one) for one in keyed]))
-            if ordered:
-                keys += [
-                    order_key(job.tenant_id, job.user_id, job.type)
-                    for _, job in ordered
-                ]
-                turns = [f"{number} {job.notification_id}" for number, job in ordered]
-                args = (*args, " ".join(turns))
+                " ".join([_place_in_time(*one) for one in keyed]),
+                " ".join(
+                    [f"{number} {job.notification_id}" for number, job in ordered]
+                ),
+                *[f"{ask.owner} {ask.job.attempt or 1} " for ask in theirs],
+            ]
             letters, details = await self._claim(keys, args)
             if letters == b"C" * len(places):
                 continue
@@ -176,8 +173,10 @@ class Claims:
         for places in _by_tenant([mark.tenant for mark in marks]):
             theirs = [marks[place] for place in places]
             keys = [claim_key(mark.tenant, mark.delivery_id) for mark in theirs]
-            owners = " ".join([mark.owner for mark in theirs])
             values = [mark.value for mark in theirs]
+            # A done mark stands whoever writes it.
+            is_over = all([value[:1] == b"D" for value in values])
+            owners = "" if is_over else " ".join([mark.owner for mark in theirs])
             await self._settle(keys, (self._ttl, owners, *values))
 
     async def end_turns(self, jobs: Sequence[DeliveryJob]) -> None:

@@ -1,11 +1,17 @@
 -- Writes what became of claimed jobs of one tenant.
 --
 -- KEYS  the claims
--- ARGV  [1] time to live in ms, [2] the owners with a space between them, then the new
---       value of each
+-- ARGV  [1] time to live in ms, [2] the owners with a space between them, empty when all
+--       values are done marks; then the new value of each
 -- A value D<outcome> always stands. W<attempt> is written only over what this owner
 -- leased (or nothing), and so is the empty value, which removes the lease.
 local ttl = ARGV[1]
+if ARGV[2] == '' then
+  for i = 1, #KEYS do
+    redis.call('SET', KEYS[i], ARGV[i + 2], 'PX', ttl)
+  end
+  return #KEYS
+end
 local owners = string.gmatch(ARGV[2], '%S+')
 for i = 1, #KEYS do
   local key, owner, value = KEYS[i], owners(), ARGV[i + 2]
