@@ -43,7 +43,8 @@ class SentDraft:
     def encoded(self, entry: Entry) -> bytes:
         """The event of an entry that is plain."""
         outcome, span = entry.outcome, entry.latency
-        assert outcome is not None and span is not None
+        assert outcome is not None
+        assert span is not None
         job, at, number = entry.job, entry.at, entry.attempt
         seconds, micros = int(at.timestamp()), at.microsecond
         event = self._event
