@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any
 
 from google.protobuf.struct_pb2 import Struct
 
 from clarion.runtime.struct_values import plain_values, python_values
-
-V = TypeVar("V")
 
 PRINTED: list[str] = []
 """Methods that a template printed where it meant a value: filled while it renders and
@@ -92,30 +90,29 @@ class Given:
         self.title = title
         self.message = message
         self._structs = {"data": data, "recipient": recipient}
-        self._plain: dict[str, dict[str, Any]] = {}
-        self._read_only: dict[str, Values] = {}
+        self._plain: dict[str, Any] = {"title": title, "message": message}
+        self._read_only: dict[str, Any] | None = None
 
     def variables(self, locale: str, uses: Iterable[str]) -> dict[str, Any]:
-        """The variables; of ``data`` and ``recipient`` only those that are used."""
-        return self._variables(locale, uses, self._read_only, for_templates)
+        """The variables; of ``data`` and ``recipient`` at least those that are used.
+
+        The next call changes the answer of this one.
+        """
+        variables = self._read_only
+        if variables is None:
+            variables = {"title": self.title, "message": self.message}
+            self._read_only = variables
+        for name in uses:
+            if name not in variables:
+                variables[name] = for_templates(self._structs[name])
+        variables["locale"] = locale
+        return variables
 
     def plain_variables(self, locale: str, uses: Iterable[str]) -> dict[str, Any]:
         """The same as plain dicts: for sources that are ``is_plain``."""
-        return self._variables(locale, uses, self._plain, plain_values)
-
-    def _variables(
-        self,
-        locale: str,
-        uses: Iterable[str],
-        converted: dict[str, V],
-        convert: Callable[[Struct], V],
-    ) -> dict[str, Any]:
+        variables = self._plain
         for name in uses:
-            if name not in converted:
-                converted[name] = convert(self._structs[name])
-        return {
-            "title": self.title,
-            "message": self.message,
-            "locale": locale,
-            **converted,
-        }
+            if name not in variables:
+                variables[name] = plain_values(self._structs[name])
+        variables["locale"] = locale
+        return variables
