@@ -82,7 +82,8 @@ async def served(servicer: RateLimitServicer, calls: list[bytes]) -> None:
     for call in calls:
         request = pb.BatchAcquireRequest.FromString(call)
         answer = await servicer.BatchAcquire(request, None)  # type: ignore[arg-type]
-        answer.SerializeToString()
+        if not isinstance(answer, bytes):
+            answer.SerializeToString()
 
 
 async def cost(

@@ -11,6 +11,7 @@ from clarion.ratelimit.limit_policy import LimitPolicy
 from clarion.ratelimit.limiting import Wanted
 from clarion.ratelimit.policy import DEFAULT, Asked, PartialLimit
 from clarion.ratelimit.window import Refusal, Verdict, Window, moment
+from clarion.runtime import chunks
 from clarion.runtime.errors import FieldViolation, InvalidArgumentError
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,63}")
@@ -99,14 +100,18 @@ def stored_policy(policy: LimitPolicy) -> pb.LimitPolicy:
     )
 
 
-def results_of(verdicts: Iterable[Verdict]) -> Iterator[pb.AcquireResult]:
-    """What is answered about each item; most of a batch fare alike."""
-    known: dict[Verdict, pb.AcquireResult] = {}
-    for verdict in verdicts:
-        result = known.get(verdict)
-        if result is None:
-            result = known[verdict] = _result(verdict)
-        yield result
+def encoded_results(verdicts: Iterable[Verdict]) -> bytes:
+    """A BatchAcquireResponse or BatchPeekResponse of what was said about each item."""
+    known = _Encoded()
+    return b"".join([known[verdict] for verdict in verdicts])
+
+
+class _Encoded(dict[Verdict, bytes]):
+    """Responses with one result; most of a batch fare alike."""
+
+    def __missing__(self, verdict: Verdict) -> bytes:
+        encoded = self[verdict] = chunks.join([_result(verdict).SerializeToString()])
+        return encoded
 
 
 def _result(verdict: Verdict) -> pb.AcquireResult:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from clarion.api.ratelimit.v1 import rate_limit_service_pb2 as pb
 from clarion.api.ratelimit.v1 import rate_limit_service_pb2_grpc as rpc
 from clarion.ratelimit.limiting import RateLimiter
 from clarion.ratelimit.messages import (
+    encoded_results,
     message_of,
     partial_of,
     policy_of,
-    results_of,
     stored_policy,
     wanted_of,
 )
@@ -31,7 +31,8 @@ class RateLimitServicer(rpc.RateLimitServiceServicer):
         tenant = current_caller().tenant
         wanted = wanted_of(request.items, await self._limiter.looks_closely(tenant))
         verdicts = await self._limiter.acquire(tenant, wanted)
-        return pb.BatchAcquireResponse(results=results_of(verdicts))
+        # What is encoded already passes as it is.
+        return cast(pb.BatchAcquireResponse, encoded_results(verdicts))
 
     async def BatchPeek(
         self, request: pb.BatchPeekRequest, context: Any
@@ -39,7 +40,7 @@ class RateLimitServicer(rpc.RateLimitServiceServicer):
         tenant = current_caller().tenant
         wanted = wanted_of(request.items, await self._limiter.looks_closely(tenant))
         verdicts = await self._limiter.peek(tenant, wanted)
-        return pb.BatchPeekResponse(results=results_of(verdicts))
+        return cast(pb.BatchPeekResponse, encoded_results(verdicts))
 
     async def BatchRelease(
         self, request: pb.BatchReleaseRequest, context: Any

@@ -190,13 +190,20 @@ def _script_call(tenant: str, permits: Sequence[Permit], now: int) -> list[Any]:
 
 
 def _verdicts(reply: list[int]) -> Iterable[Verdict]:
+    known = _Verdicts()
     # Verdicts are flat in the reply: four numbers each.
-    return [
-        Verdict(not state, daily, weekly, _EXCEEDED[state], available)
-        for state, daily, weekly, available in zip(
-            reply[::4], reply[1::4], reply[2::4], reply[3::4], strict=True
-        )
-    ]
+    parts = (reply[part::4] for part in range(4))
+    return [known[numbers] for numbers in zip(*parts, strict=True)]
+
+
+class _Verdicts(dict[tuple[int, ...], Verdict]):
+    """Verdicts by their numbers; most of a batch fare alike."""
+
+    def __missing__(self, numbers: tuple[int, ...]) -> Verdict:
+        state, daily, weekly, available = numbers
+        verdict = Verdict(not state, daily, weekly, _EXCEEDED[state], available)
+        self[numbers] = verdict
+        return verdict
 
 
 def _taken(found: Iterable[tuple[bytes | str, float]]) -> dict[str, int]:
