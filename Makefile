@@ -28,7 +28,7 @@ run: $(STAMP) ## Starts the stack, sends real notifications, shows what happened
 	@$(BIN)/clarion demo --count $(N) $(if $(ONCE),--once,)
 
 test: $(STAMP) ## Runs all tests.
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(STAMP) ## Checks format, lint, types, imports and contracts.
 	@$(BIN)/ruff format --check .

@@ -184,7 +184,7 @@ class World:
                 [3, 5, 10, 0.5],
             )
             await step[0]()
-        for _ in range(5000):
+        for _ in range(50_000):
             if not (self.intake or self.jobs):
                 return
             await self.chance.choice([self.route, self.deliver])()

@@ -113,6 +113,7 @@ def test_an_array_is_encoded_as_the_server_reads_it():
         (ids.notification_id_for_key("demo", "key"), True),
         ("8f14e45f-ceea-467f-a8f5-3f0f4a5c4e11", False),
     ],
+    ids=("fresh", "old", "of the future", "of a key", "of somebody else"),
 )
 def test_only_an_id_that_may_be_new_is_waited_for(id, young):
     assert may_be_young(bytes.fromhex(id.replace("-", "")), NOW) is young
