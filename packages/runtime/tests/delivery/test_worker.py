@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,12 +12,14 @@ from clarion.api.event.v1.notification_event_pb2 import EVENT_KIND_SENT
 from clarion.api.event.v1.work_pb2 import DeliveryChunk, DeliveryJob
 from clarion.runtime.caller import current_tenant
 from clarion.runtime.delivery.attempts import RetryPolicy
-from clarion.runtime.delivery.claims import Ask
+from clarion.runtime.delivery.claims import Ask, Claim
 from clarion.runtime.delivery.in_memory import ScriptedProvider, make_job
 from clarion.runtime.delivery.outcome import Outcome
+from clarion.runtime.delivery.worker import DeliveryWorker
 from clarion.runtime.errors import UnavailableError
+from clarion.runtime.jetstream import Inbound
 from clarion.runtime.keys import cancelled_key, suppressed_key
-from clarion.runtime.testing import capture_spans, wait_until
+from clarion.runtime.testing import FakeClock, capture_spans, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -78,6 +82,31 @@ async def test_a_retried_delivery_is_sent_once_in_the_end(mesh: Any) -> None:
     first = (await mesh.events())[0]
     assert (first.reason, first.attempt.provider_code) == ("rate_limited", "429")
     assert first.attempt.HasField("retry_time")
+
+
+async def test_a_delivery_that_the_server_counts_anew_has_an_owner_of_its_own() -> None:
+    owners: list[str] = []
+
+    class Down:
+        async def claim(self, asks: Sequence[Ask]) -> list[Claim]:
+            owners.extend(ask.owner for ask in asks)
+            raise UnavailableError("down")
+
+        async def renew(self, asks: Iterable[tuple[DeliveryJob, str]]) -> int:
+            return 0
+
+    clock = FakeClock()
+    nowhere: Any = None
+    worker = DeliveryWorker(
+        "push", [ScriptedProvider()], claims=Down(), recorder=nowhere, clock=clock
+    )
+    body = DeliveryChunk(jobs=[make_job()]).SerializeToString()
+    first = Inbound("work.push.high", body, {}, "WORK", 1, 1, clock.now(), 10.0)
+    for message in (first, first, replace(first, received=10.5)):
+        with pytest.raises(UnavailableError):
+            await worker.handle("high", [message])
+    held, again, anew = owners
+    assert held == again != anew
 
 
 async def test_one_retry_does_not_hold_up_its_chunk(mesh: Any) -> None:

@@ -313,6 +313,29 @@ async def test_consuming_goes_on_after_the_server_was_killed(
     assert set(recorder.handled_bodies.values()) == {1}
 
 
+async def test_what_is_in_hand_is_handled_once_when_the_server_forgets_it(
+    streams, nats, consume, recorder, emptied
+):
+    entered, release = asyncio.Event(), asyncio.Event()
+
+    async def handle(messages) -> None:
+        entered.set()
+        await release.wait()
+        await recorder(messages)
+
+    await send(streams, 5)
+    await consume(handle)
+    await entered.wait()
+    nats.kill()
+    nats.start()
+    await send(streams, 5, start=5)
+    release.set()
+    await wait_until(lambda: len(recorder.handled_bodies) == 10, timeout=20)
+    await emptied()
+
+    assert set(recorder.handled_bodies.values()) == {1}
+
+
 async def test_a_durable_that_appears_later_is_picked_up(streams, consume, recorder):
     await streams.js.request("CONSUMER.DELETE.WORK.push-high")
     await consume(recorder)

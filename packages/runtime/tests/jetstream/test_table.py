@@ -89,6 +89,23 @@ async def test_declaring_again_changes_limits_and_keeps_messages(streams, pendin
 
 
 @pytest.mark.integration
+async def test_a_durable_that_is_on_disk_is_made_anew(streams, pending):
+    info = await streams.js.request("CONSUMER.INFO.WORK.push-high")
+    config = {**info["config"], "mem_storage": False}
+    await streams.js.request("CONSUMER.DELETE.WORK.push-high")
+    await streams.js.request(
+        "CONSUMER.CREATE.WORK.push-high.work.push.high",
+        {"stream_name": "WORK", "action": "", "config": config},
+    )
+    await streams.publisher.publish("work.push.high", b"x", message_id="a")
+    await declare_streams(streams.js, 1)
+    info = await streams.js.request("CONSUMER.INFO.WORK.push-high")
+
+    assert info["config"]["mem_storage"] is True
+    assert info["num_pending"] == 1
+
+
+@pytest.mark.integration
 async def test_the_set_up_job_declares_everything(nats):
     process = await asyncio.create_subprocess_exec(
         sys.executable,

@@ -81,6 +81,15 @@ class DurableSpec:
     max_ack_pending: int = 10_000
     """Above workers x prefetch, because delayed naks count as well."""
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether a server that ends forgets what is in hand and delivers it again.
+
+        So it is with queues, where what is handled is gone from the stream itself: a
+        file for each durable, written at every ack, would say little more.
+        """
+        return self.stream in QUEUES
+
 
 def subject_token(text: str) -> str:
     """Any text as one subject token: other than ``A-Za-z0-9_-`` becomes ``=XX``.
@@ -201,6 +210,11 @@ def durables() -> tuple[DurableSpec, ...]:
         DurableSpec(TRACKING_DURABLE, EVENTS, "events.>"),
         DurableSpec(ADVISORY_DURABLE, ADV, f"{_MAX_DELIVERIES}.>", max_deliver=-1),
     )
+
+
+def durable(stream: str, name: str) -> DurableSpec | None:
+    """A durable of the table; None for any other."""
+    return next((d for d in durables() if (d.stream, d.name) == (stream, name)), None)
 
 
 def _queue(

@@ -146,7 +146,8 @@ class DeliveryWorker:
             ) from wrong
         # The same delivery of a message gives the same owners, so that a held call
         # finds its own leases; a redelivery does not, nor does a copy in one message.
-        owner = f"{self._name}:{message.sequence}:{message.deliveries}"
+        received = int(message.received * 1000)
+        owner = f"{self._name}:{message.sequence}:{message.deliveries}:{received:x}"
         priority = lane_of(lane)
         entries = []
         for place, job in enumerate(jobs):

@@ -10,6 +10,8 @@ from clarion.runtime.jetstream.api import StreamApi
 from clarion.runtime.jetstream.errors import StreamApiError
 
 _OTHER_CONFIG = 10058
+_CANNOT_CHANGE = 10012
+_NOT_FOUND = 10014
 
 
 async def declare_streams(
@@ -26,7 +28,14 @@ async def declare_streams(
     for spec in table.streams(work_max_bytes=work_max_bytes):
         await _declare_stream(js, stream_config(spec, replicas))
     for durable in table.durables():
-        await declare_durable(js, durable)
+        try:
+            await declare_durable(js, durable)
+        except StreamApiError as exc:
+            if exc.err_code != _CANNOT_CHANGE:
+                raise
+            # Made on disk by an earlier version: what is in hand is delivered again.
+            await _delete_durable(js, durable)
+            await declare_durable(js, durable)
 
 
 async def declare_durable(js: StreamApi, spec: table.DurableSpec) -> None:
@@ -46,9 +55,18 @@ async def declare_durable(js: StreamApi, spec: table.DurableSpec) -> None:
                 "ack_wait": _nanos(spec.ack_wait),
                 "max_deliver": spec.max_deliver,
                 "max_ack_pending": spec.max_ack_pending,
+                "mem_storage": spec.in_memory,
             },
         },
     )
+
+
+async def _delete_durable(js: StreamApi, spec: table.DurableSpec) -> None:
+    try:
+        await js.request(f"CONSUMER.DELETE.{spec.stream}.{spec.name}")
+    except StreamApiError as exc:
+        if exc.err_code != _NOT_FOUND:
+            raise
 
 
 def stream_config(spec: table.StreamSpec, replicas: int) -> dict[str, Any]:

@@ -23,6 +23,9 @@ class Inbound:
     """1 the first time."""
     stored_time: datetime
     """When the stream stored it; the age of the queue is now minus this."""
+    received: float = 0.0
+    """When it came here, by the loop's clock. A server that was started anew counts its
+    deliveries anew."""
 
 
 class Delivery:
@@ -65,6 +68,7 @@ def parse_delivery(
             sequence=sequence,
             deliveries=int(tokens[at + 2]),
             stored_time=datetime.fromtimestamp(stored_nanos / 1e9, UTC),
+            received=now,
         ),
         reply,
         (sequence, stored_nanos),

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import nats.errors
 import nats.js.errors
@@ -17,6 +17,7 @@ from clarion.runtime.jetstream.errors import (
     StreamApiError,
     StreamFullError,
 )
+from clarion.runtime.jetstream.publish_answers import PublishAnswers
 from clarion.runtime.retry import backoff
 from clarion.runtime.tracing import current_traceparent
 
@@ -50,7 +51,7 @@ class JetStreamPublisher:
         self, streams: Streams, *, patience: timedelta = timedelta(seconds=25)
     ) -> None:
         self._streams = streams
-        self._js: Any = streams.nc.jetstream(timeout=_TRY)
+        self._answers = PublishAnswers(streams.nc)
         self._patience = patience.total_seconds()
 
     async def publish(
@@ -84,10 +85,13 @@ class JetStreamPublisher:
         while True:
             tries += 1
             try:
-                # Else nats-py would buffer a copy per try and send all of them.
-                await self._streams.wait_connected(max(give_up - loop.time(), 0.001))
-                ack = await self._js.publish(subject, body, headers=sent)
-                return PublishAck(ack.stream, ack.seq, bool(ack.duplicate), tries)
+                if not self._streams.is_connected:
+                    # Else nats-py would buffer a copy per try and send all of them.
+                    left = max(give_up - loop.time(), 0.001)
+                    await self._streams.wait_connected(left)
+                said = await self._answers.publish(subject, body, sent, _TRY)
+                is_repeat = bool(said.get("duplicate"))
+                return PublishAck(said["stream"], said["seq"], is_repeat, tries)
             except Exception as exc:
                 _raise_if_final(subject, exc)
                 if loop.time() >= give_up:

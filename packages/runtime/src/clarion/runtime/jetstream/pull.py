@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import nats.errors
 
+from clarion.runtime import streams as table
+from clarion.runtime.errors import UnavailableError
+from clarion.runtime.jetstream.declaration import declare_durable
+from clarion.runtime.jetstream.errors import StreamApiError
 from clarion.runtime.jetstream.inbound import Delivery, parse_delivery
 
 if TYPE_CHECKING:
@@ -47,6 +51,7 @@ class PullSubscription:
     ) -> None:
         self._streams = streams
         self._name = f"{stream}.{durable}"
+        self._spec = table.durable(stream, durable)
         self._capacity = capacity
         self._room = room
         self._receive = receive
@@ -54,6 +59,7 @@ class PullSubscription:
         self._wake = asyncio.Event()
         self._seen_at = 0.0
         self._not_before = 0.0
+        self._is_missing = False
         self._subscription: Any = None
         self._inbox = ""
         self._forget: Callable[[], None] = lambda: None
@@ -76,6 +82,8 @@ class PullSubscription:
             self._wake.clear()
             pause = self._not_before - loop.time()
             if pause <= 0:
+                if self._is_missing:
+                    await self._restore()
                 await self._demand()
             try:
                 async with asyncio.timeout(pause if pause > 0 else patience / 2):
@@ -130,6 +138,19 @@ class PullSubscription:
         except (nats.errors.Error, OSError):
             self._start_over()
 
+    async def _restore(self) -> None:
+        """Makes the durable again: a server that was started anew has forgotten it."""
+        self._is_missing = False
+        if self._spec is None or not self._spec.in_memory:
+            return
+        try:
+            await declare_durable(self._streams.js, self._spec)
+        except (StreamApiError, UnavailableError) as exc:
+            _log.warning(
+                "durable not made again",
+                extra={"consumer": self._name, "detail": str(exc)},
+            )
+
     async def _on_message(self, message: Any) -> None:
         now = asyncio.get_running_loop().time()
         self._seen_at = now
@@ -156,6 +177,7 @@ class PullSubscription:
         self._demanded = max(self._demanded - int(left), 0) if left else 0
         if status == "503" or (status == "409" and "MaxBytes" not in description):
             self._not_before = now + _PAUSE
+            self._is_missing = status == "503"
             _log.warning(
                 "pull refused",
                 extra={
