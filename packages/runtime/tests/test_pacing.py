@@ -8,10 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clarion.runtime.pacing import Governor, TenantShares, current_flow, in_flow
+from clarion.runtime.pacing import (
+    Governor,
+    TenantShares,
+    current_flow,
+    in_flow,
+    waiting_since,
+)
 from clarion.runtime.pacing.activity import Activity
 from clarion.runtime.pacing.budgets import SHARES
 from clarion.runtime.pacing.cost import Cost
+from clarion.runtime.pacing.steps import PART, most_items
 from clarion.runtime.pacing.strain import LATE, LEAST, Strain
 from clarion.runtime.streams import FLOWS, LANES
 from clarion.runtime.testing import FakeClock
@@ -40,8 +47,8 @@ PRESSED = [
 def test_who_makes_way_for_whom(seen, asks, pressed):
     activity = Activity()
     activity.saw(seen[0], [seen[1]], 10.0)
-    assert activity.presses(asks[0], {asks[1]}, 10.5) is pressed
-    assert not activity.presses(asks[0], {asks[1]}, 11.6)
+    assert (activity.wait_before(asks[0], {asks[1]}, 10.5) is not None) is pressed
+    assert activity.wait_before(asks[0], {asks[1]}, 11.6) is None
 
 
 def test_own_traffic_does_not_hide_that_of_another_tenant():
@@ -49,7 +56,55 @@ def test_own_traffic_does_not_hide_that_of_another_tenant():
     activity.saw(LOW, ["b"], 10.0)
     activity.saw(LOW, ["a"], 10.1)
     activity.saw(LOW, ["a"], 10.2)
-    assert activity.presses(LOW_OVER, {"a"}, 10.3)
+    assert activity.wait_before(LOW_OVER, {"a"}, 10.3) is not None
+
+
+def test_of_those_who_go_before_the_one_that_waits_shortest_counts():
+    activity = Activity()
+    activity.saw("high", ["a"], 10.0, 0.4)
+    activity.saw("medium", ["a"], 10.0, 2.0)
+    assert activity.wait_before(LOW, {"a"}, 10.5) == 0.4
+    activity.saw("high", ["a"], 10.1, 0.01)
+    assert activity.wait_before(LOW, {"a"}, 10.5) == 0.01
+    assert activity.wait_before("medium", {"a"}, 10.5) == 0.01
+    # Only the medium one is still there.
+    activity.saw("medium", ["a"], 11.0, 3.0)
+    assert activity.wait_before(LOW, {"a"}, 11.5) == 3.0
+
+
+def test_another_tenant_that_is_fast_counts_for_an_overflow():
+    activity = Activity()
+    activity.saw("high", ["a"], 10.0, 2.0)
+    activity.saw(LOW, ["b"], 10.0, 0.02)
+    assert activity.wait_before(LOW_OVER, {"a"}, 10.1) == 0.02
+    assert activity.wait_before(LOW, {"a"}, 10.1) == 2.0
+
+
+# (seconds that those before it wait, their rate, seconds an item, items of a step)
+STEPS = [
+    (0.0, 0, 100e-6, 64),
+    (0.02, 20, 100e-6, 64),
+    (0.1, 0, 100e-6, 100),
+    (0.5, 0, 100e-6, 500),
+    (0.5, 0, 50e-6, 1000),
+    (0.5, 0, 1e-3, 64),
+    (-0.5, 0, 100e-6, 64),
+    (0.02, 3000, 100e-6, 300),
+    (0.5, 3000, 100e-6, 500),
+]
+
+
+@pytest.mark.parametrize(("waited", "rate", "item", "items"), STEPS)
+def test_steps_are_longer_where_all_wait_for_long(waited, rate, item, items):
+    assert most_items(64, waited, rate, item) == items
+
+
+@given(st.integers(1, 500), st.floats(-10, 1e6), st.floats(10e-6, 1e-3))
+def test_a_step_adds_little_to_the_wait_of_those_before_it(step, waited, item):
+    items = most_items(step, waited, 0, item)
+    assert items >= step
+    assert items == step or items * item <= PART * waited * 1.001
+    assert most_items(step, waited + 1, 0, item) >= items
 
 
 def test_rate_of_the_higher_lanes_counts_their_overflows():
@@ -132,8 +187,11 @@ class Process:
     async def _sleep(self, seconds: float) -> None:
         self.clock.advance(timedelta(seconds=seconds))
 
-    async def step(self, flow: str, tenant: str, waiting: int) -> int:
-        admitted = await self.governor.admit(flow, {tenant}, waiting)
+    async def step(
+        self, flow: str, tenant: str, waiting: int, waited: float = 0.0
+    ) -> int:
+        since = self.clock.now() - timedelta(seconds=waited)
+        admitted = await self.governor.admit(flow, {tenant}, waiting, since)
         used = admitted * self._per_item
         self.cpu += used
         self.clock.advance(timedelta(seconds=used))
@@ -155,8 +213,8 @@ async def test_a_lane_that_makes_way_does_so_in_bounded_steps_without_a_pause(fl
     await process.step("high", "b", 1)
     start = process.clock.monotonic()
     for _ in range(10):
-        assert await process.step(flow, "a", 512) == 128
-    assert process.clock.monotonic() - start == pytest.approx(10 * 128 * 100e-6)
+        assert await process.step(flow, "a", 512) == 32
+    assert process.clock.monotonic() - start == pytest.approx(10 * 32 * 100e-6)
 
 
 @pytest.mark.parametrize("flow", [flow for flow in FLOWS if flow not in LANES])
@@ -169,6 +227,21 @@ async def test_while_others_go_first_a_flow_gets_its_share_in_small_steps(flow):
     took = process.clock.monotonic() - start
     share = process.done[flow] * 100e-6 / took
     assert SHARES[flow] * 0.6 < share < SHARES[flow] * 1.5
+
+
+@pytest.mark.parametrize("flow", FLOWS[1:])
+async def test_beside_those_who_wait_for_long_steps_are_large(flow):
+    process = Process()
+    await process.step("high", "b", 1, waited=2.0)
+    assert await process.step(flow, "a", 512, waited=5.0) == 512
+    await process.step("high", "b", 1, waited=0.01)
+    assert await process.step(flow, "a", 512, waited=5.0) == 32
+
+
+async def test_who_does_not_say_how_long_it_waits_is_taken_for_fast():
+    process = Process()
+    await process.governor.admit("high", {"b"}, 1)
+    assert await process.step(LOW, "a", 512, waited=5.0) == 32
 
 
 async def test_much_of_a_higher_lane_does_not_starve_a_lower_one():
@@ -203,6 +276,10 @@ async def test_a_cancelled_wait_leaves_the_turn_to_the_next():
 
 def test_the_flow_is_known_to_what_runs_in_it():
     assert current_flow() == "high"
-    with in_flow(LOW_OVER):
+    assert waiting_since() is None
+    since = FakeClock().now()
+    with in_flow(LOW_OVER, since):
         assert current_flow() == LOW_OVER
+        assert waiting_since() == since
     assert current_flow() == "high"
+    assert waiting_since() is None

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from clarion.router.waits import Waits
 from clarion.runtime.clock import SystemClock
 from clarion.runtime.errors import InvalidArgumentError, UnavailableError
 from clarion.runtime.jetstream import Inbound, InMemoryScheduler, PoisonError
+from clarion.runtime.pacing import current_flow, waiting_since
 from clarion.runtime.testing import FakeClock
 
 SUBJECT = "work.intake.medium"
@@ -37,6 +40,23 @@ async def test_all_messages_are_one_batch(
     await handle([message(make_item(), make_item()), message(make_item())])
     assert neighbours.calls["recipients"] == 1
     assert len(outbox.events) == 3
+
+
+async def test_a_batch_waits_since_its_oldest_message_was_stored(
+    outbox: Any, clock: FakeClock, make_item: Any
+) -> None:
+    seen: list[Any] = []
+
+    class Routes:
+        async def route(self, items: Any) -> None:
+            seen.append((current_flow(), waiting_since()))
+
+    handle = IntakeHandler(Routes(), outbox.publisher, Waits(clock), "low.overflow")
+    later = message(make_item())
+    older = replace(later, stored_time=later.stored_time - timedelta(seconds=3))
+    await handle([later, older])
+    assert seen == [("low.overflow", older.stored_time)]
+    assert waiting_since() is None
 
 
 async def test_what_is_no_chunk_is_poison(

@@ -79,7 +79,7 @@ VALKEY_PAUSE = timedelta(seconds=1)
 POSTGRES_PATIENCE = timedelta(seconds=1)
 """How long what fires waits for Postgres before it goes on without."""
 POSTGRES_PAUSE = timedelta(seconds=5)
-MOST_BATCH_BYTES = 256 * 1024
+MOST_BATCH_BYTES = 640 * 1024
 """Of one batch, encoded: more would only be decoded together and then wait."""
 
 

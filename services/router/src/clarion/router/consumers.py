@@ -41,7 +41,10 @@ class IntakeHandler:
 
     async def __call__(self, messages: Sequence[Inbound]) -> None:
         oldest = min(message.stored_time for message in messages)
-        with in_flow(self._flow), self._waits.in_hand(self._flow, oldest):
+        with (
+            in_flow(self._flow, oldest),
+            self._waits.in_hand(self._flow, oldest),
+        ):
             await self._handle(messages)
 
     async def _handle(self, messages: Sequence[Inbound]) -> None:

@@ -39,9 +39,9 @@ _log = logging.getLogger(__name__)
 
 MOST_AT_ONCE = 256
 """Jobs that are claimed together."""
-STEP = 16
-"""Jobs that a lane which makes way sends at a time: what a higher one may find before
-it in a claim, at the provider and in the loop of this process."""
+STEP = 64
+"""Jobs that a flow sends at a time which makes way for what is fast: what a higher one
+may find before it in a claim, at the provider and in the loop of this process."""
 
 _IN_LINE = 2.0
 """Seconds that a step waits with what is held back: it takes room in its lane."""
@@ -117,7 +117,8 @@ class DeliveryWorker:
         if told:
             await self._resume(told)
         if entries:
-            await self._deliver_in_turn(lane, entries)
+            since = min(message.stored_time for message in messages)
+            await self._deliver_in_turn(lane, entries, since)
 
     async def keep_leases(self) -> None:
         """Renews the leases of calls that take long, until cancelled."""
@@ -172,13 +173,15 @@ class DeliveryWorker:
             )
         )
 
-    async def _deliver_in_turn(self, flow: str, entries: Sequence[Entry]) -> None:
+    async def _deliver_in_turn(
+        self, flow: str, entries: Sequence[Entry], since: datetime
+    ) -> None:
         """In steps, as there is room for them and as they are admitted."""
         tenants = {entry.job.tenant_id for entry in entries}
         slots = self._slots[flow]
         if len(entries) <= STEP:
             # Nearly always while there is no backlog.
-            await self._governor.admit(flow, tenants, len(entries))
+            await self._governor.admit(flow, tenants, len(entries), since)
             await slots.take(len(entries))
             await self._deliver_taken(slots, entries)
             return
@@ -187,7 +190,7 @@ class DeliveryWorker:
         try:
             while start < len(entries):
                 most = min(len(entries) - start, MOST_AT_ONCE)
-                step = await self._governor.admit(flow, tenants, most)
+                step = await self._governor.admit(flow, tenants, most, since)
                 # Before the task, so that what waits for room is not under way.
                 await slots.take(step)
                 own = self._deliver_taken(slots, entries[start : start + step])

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from clarion.runtime.pacing.governor import Governor, current_flow, in_flow
+from clarion.runtime.pacing.governor import (
+    Governor,
+    current_flow,
+    in_flow,
+    waiting_since,
+)
 from clarion.runtime.pacing.tenant_shares import TenantShares
 
-__all__ = ["Governor", "TenantShares", "current_flow", "in_flow"]
+__all__ = ["Governor", "TenantShares", "current_flow", "in_flow", "waiting_since"]

@@ -1,11 +1,12 @@
 """Gives lower flows a share of the process's time while higher ones have traffic.
 
 Nothing in a process can be interrupted, and a machine that is busy to the last core
-lets everybody wait. So an overflow that has to make way goes on in small steps, with
+lets everybody wait. So an overflow that has to make way goes on in bounded steps, with
 pauses in between, so that it takes a certain share of this process's time: no more
 while it makes way, and no less. Alone it has all of the time and large steps. A lane
 itself is short, as what would make it long goes by its overflow: it does not pause, and
-its steps are bounded.
+its steps are bounded. How small they are depends on how long those wait for whom way is
+made (steps.py).
 """
 
 from __future__ import annotations
@@ -15,21 +16,18 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import datetime
 
 from clarion.runtime.clock import Clock, SystemClock
 from clarion.runtime.pacing.activity import Activity
 from clarion.runtime.pacing.budgets import SHARES, Budgets
 from clarion.runtime.pacing.cost import Cost
+from clarion.runtime.pacing.steps import most_items
 from clarion.runtime.pacing.strain import Strain
 from clarion.runtime.streams import LANES
 
-_BUSY_STEP = 0.1
-"""Seconds: a step may have as many items as the higher lanes do in that time."""
-
-_LANE_STEPS = 4
-"""Steps of an overflow that make one of a lane."""
-
 _flow: ContextVar[str] = ContextVar("flow", default=LANES[0])
+_since: ContextVar[datetime | None] = ContextVar("since", default=None)
 
 
 def current_flow() -> str:
@@ -37,14 +35,20 @@ def current_flow() -> str:
     return _flow.get()
 
 
+def waiting_since() -> datetime | None:
+    """When what runs here began to wait; None where nobody said."""
+    return _since.get()
+
+
 @contextmanager
-def in_flow(flow: str) -> Iterator[None]:
-    """Says by which flow it came."""
-    before = _flow.set(flow)
+def in_flow(flow: str, since: datetime | None = None) -> Iterator[None]:
+    """Says by which flow it came, and when it began to wait for its turn."""
+    before = _flow.set(flow), _since.set(since)
     try:
         yield
     finally:
-        _flow.reset(before)
+        _flow.reset(before[0])
+        _since.reset(before[1])
 
 
 class Governor:
@@ -59,9 +63,11 @@ class Governor:
         cpu: Callable[[], float] = time.process_time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """``step`` is how many items a flow that makes way gets at a time."""
+        """``step`` is how many items a flow gets at a time that makes way for what is
+        fast."""
         self._step = step
-        self._now = (clock or SystemClock()).monotonic
+        self._clock = clock or SystemClock()
+        self._now = self._clock.monotonic
         self._cpu = cpu
         self._sleep = sleep
         self._activity = Activity()
@@ -70,24 +76,31 @@ class Governor:
         self._strain = Strain()
         self._turns = {flow: asyncio.Lock() for flow in shares}
 
-    async def admit(self, flow: str, tenants: Collection[str], items: int) -> int:
+    async def admit(
+        self,
+        flow: str,
+        tenants: Collection[str],
+        items: int,
+        since: datetime | None = None,
+    ) -> int:
         """How many of the items may be dealt with now; waits while others go first.
 
-        At least 1. Ask again for the rest.
+        At least 1. Ask again for the rest. ``since`` is when the items began to wait;
+        where it is not known they are taken for fast.
         """
         now = self._now()
+        waited = (self._clock.now() - since).total_seconds() if since else 0.0
         activity = self._activity
-        activity.saw(flow, tenants, now)
-        if not activity.presses(flow, tenants, now):
-            pass
-        elif flow in LANES:
-            items = min(items, _LANE_STEPS * self._step)
-        else:
-            busy = activity.rate_before(flow) * _BUSY_STEP
-            items = min(items, max(self._step, int(busy)))
-            async with self._turns[flow]:
-                now = await self._pause(flow, items)
-            activity.saw(flow, tenants, now)
+        activity.saw(flow, tenants, now, waited)
+        before = activity.wait_before(flow, tenants, now)
+        if before is not None:
+            rate = activity.rate_before(flow)
+            most = most_items(self._step, before, rate, self._cost.item)
+            items = min(items, most)
+            if flow not in LANES:
+                async with self._turns[flow]:
+                    now = await self._pause(flow, items)
+                activity.saw(flow, tenants, now, waited)
         activity.count(flow, items, now)
         self._cost.count(items, now, self._cpu())
         return items
