@@ -19,12 +19,9 @@ _VARIANTS = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 
 def uuid7(now: datetime) -> str:
     """A new UUIDv7 (RFC 9562) for that instant: sorts by time, 74 random bits."""
-    millis = int(now.timestamp() * 1000)
-    random = int.from_bytes(_random_bytes(10), "big")
-    value = (millis & 0xFFFFFFFFFFFF) << 80 | random
-    value = value & ~(0xF << 76) | 7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    return _text(f"{value:032x}")
+    t = f"{int(now.timestamp() * 1000):012x}"
+    h = _random_bytes(10).hex()
+    return f"{t[:8]}-{t[8:]}-7{h[:3]}-{_VARIANTS[h[3]]}{h[4:7]}-{h[7:19]}"
 
 
 _POOL_BYTES = 4096
@@ -72,7 +69,3 @@ def delivery_id(notification_id: str, channel: str, target: str) -> str:
 def event_id(subject_id: str, event: str, *parts: str) -> str:
     """The id of an event about something; parts tell repeats of the event apart."""
     return derived("event", subject_id, event, *parts)
-
-
-def _text(h: str) -> str:
-    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
