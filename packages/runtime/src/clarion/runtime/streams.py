@@ -126,6 +126,11 @@ def lane_of(flow: str) -> str:
     return flow.partition(".")[0]
 
 
+def is_lower(lane: str, than: str) -> bool:
+    """Whether it is a lane, and one that makes way for the other."""
+    return lane in LANES and LANES.index(lane) > LANES.index(than)
+
+
 def later_subject(kind: str, tenant: str, id: str) -> str:
     """The identity of one schedule; ``*`` as id means all of the tenant (cancel)."""
     last = id if id == "*" else subject_token(id)

@@ -35,6 +35,7 @@ from clarion.router.registry.registering import Registry
 from clarion.router.registry.servicer import NotificationTypeServicer
 from clarion.router.registry.table import PostgresTypeTable
 from clarion.router.rescheduling import Rescheduling
+from clarion.router.riding import Riding
 from clarion.router.routing import Router
 from clarion.router.schedules.firing import Firing
 from clarion.router.schedules.keeping import Schedules
@@ -108,6 +109,7 @@ async def build(service: Service, settings: Settings) -> None:
     turns = ValkeyTurns(valkey, valkey_patience)
     scheduler = OverflowScheduler(streams.scheduler, settings.tenant_burst, clock)
     waits = Waits(clock)
+    riding = Riding(waits, settings.tenant_calm)
     store = Store(
         lanes={flow: group_publisher(work_subject(INTAKE, flow)) for flow in FLOWS},
         events=events,
@@ -120,6 +122,7 @@ async def build(service: Service, settings: Settings) -> None:
             waits,
             settings.tenant_calm,
         ),
+        riding=riding,
     )
     limits = AdmissionLimits(
         settings.channel_names(),
@@ -184,6 +187,7 @@ async def build(service: Service, settings: Settings) -> None:
         collapsing,
         turns,
         stepping=Stepping(escalations, scheduler),
+        riding=riding,
     )
     escalating = Escalating(
         router, escalations, scheduler, streams.publisher, types, clock

@@ -10,6 +10,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from datetime import timedelta
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -32,17 +33,17 @@ from clarion.router.ordering import InMemoryTurns, Turn, Turns, turn_of
 from clarion.router.permits import apply_permit, permit_for, unused_permit
 from clarion.router.ports import Neighbours
 from clarion.router.releasing import Release, release_of
+from clarion.router.riding import Riding
 from clarion.router.strategies.escalations import InMemoryEscalations
 from clarion.router.strategies.stepping import Stepping
+from clarion.router.waits import Waits
 from clarion.runtime import chunks
 from clarion.runtime.clock import Clock
 from clarion.runtime.jetstream import Publisher, Scheduler
 from clarion.runtime.pacing import Governor, current_flow, waiting_since
 from clarion.runtime.streams import (
     DIGEST,
-    LANES,
     events_subject,
-    overflow_of,
     work_subject,
 )
 from clarion.runtime.tracing import (
@@ -82,8 +83,10 @@ class Router:
         turns: Turns | None = None,
         governor: Governor | None = None,
         stepping: Stepping | None = None,
+        riding: Riding | None = None,
     ) -> None:
         self._governor = governor or Governor(STEP)
+        self._riding = riding or Riding(Waits(clock), timedelta(0))
         self._neighbours = neighbours
         self._giving_back = GivingBack(neighbours, scheduler, clock)
         self._publisher = publisher
@@ -228,9 +231,9 @@ class Router:
         self, jobs: Sequence[EncodedJob], events: list[tuple[str, bytes]]
     ) -> None:
         by_subject: dict[str, list[tuple[str, bytes]]] = defaultdict(list)
-        overflows = current_flow() not in LANES
-        for job in jobs:
-            flow = overflow_of(job.lane) if overflows else job.lane
+        lanes = [job.lane for job in jobs]
+        flows = self._riding.onwards(current_flow(), lanes)
+        for job, flow in zip(jobs, flows, strict=True):
             subject = work_subject(job.channel, flow)
             by_subject[subject].append((job.delivery_id, job.body))
         by_subject[events_subject("router")] = events

@@ -37,7 +37,8 @@ class Settings:
     tenant_burst: int = 300
     """How many of them at once."""
     tenant_calm: timedelta = CALM
-    """While what is in a lane waits for less than this, all of a tenant stays in it."""
+    """While what is in a lane waits for less than this, all of a tenant stays in it,
+    and what is small goes together by the highest of its lanes."""
     accept_in_hand: int = DEFAULT_MOST
     """How many notifications are accepted at once; a call beyond has to come back."""
     route_concurrency: int = 2

@@ -28,6 +28,7 @@ from clarion.router.idempotency import (
 )
 from clarion.router.ordering import InMemoryTurns, Turns
 from clarion.router.overflowing import Overflow
+from clarion.router.riding import Riding
 from clarion.runtime import chunks
 from clarion.runtime.errors import (
     ClarionError,
@@ -90,9 +91,11 @@ class Store:
         keys: IdempotencyKeys,
         turns: Turns | None = None,
         overflow: Overflow | None = None,
+        riding: Riding | None = None,
     ) -> None:
         self._lanes = lanes
         self._overflow = overflow
+        self._riding = riding
         self._events = events
         self._scheduler = scheduler
         self._keys = keys
@@ -121,6 +124,8 @@ class Store:
         if self._overflow is not None and by_lane:
             # All are of one request, and so of one tenant.
             by_flow = self._overflow.split(entries[0].item.tenant_id, by_lane)
+        if self._riding is not None:
+            by_flow = self._riding.together(by_flow)
         await asyncio.gather(
             *(self._schedule(entry) for entry in wanted if entry.is_scheduled),
             *(self._publish(flow, own) for flow, own in by_flow.items()),

@@ -33,7 +33,7 @@ from clarion.runtime.errors import TransientError
 from clarion.runtime.jetstream.errors import PoisonError
 from clarion.runtime.jetstream.inbound import Inbound
 from clarion.runtime.pacing import Governor
-from clarion.runtime.streams import FLOWS, lane_of
+from clarion.runtime.streams import FLOWS, is_lower, lane_of
 
 _log = logging.getLogger(__name__)
 
@@ -149,17 +149,22 @@ class DeliveryWorker:
         # finds its own leases; a redelivery does not, nor does a copy in one message.
         received = int(message.received * 1000)
         owner = f"{self._name}:{message.sequence}:{message.deliveries}:{received:x}"
-        priority = lane_of(lane)
+        by = lane_of(lane)
         entries = []
         for place, job in enumerate(jobs):
             if not job.delivery_id or not job.tenant_id:
                 raise PoisonError("incomplete_job", "no delivery_id or no tenant_id")
-            # The queue that it came by decides: retries go back there.
-            if job.priority != priority:
-                job.priority = priority
+            # The queue that it came by decides, retries go back there; only what rode
+            # with a higher lane has a lane of its own.
+            own = lane
+            if job.priority != by:
+                if is_lower(job.priority, by):
+                    own = job.priority
+                else:
+                    job.priority = by
             if job.channel != self._channel:
                 job.channel = self._channel
-            entries.append(Entry(job, f"{owner}:{place}", lane))
+            entries.append(Entry(job, f"{owner}:{place}", own))
         return entries
 
     async def _resume(self, messages: Sequence[Inbound]) -> None:
