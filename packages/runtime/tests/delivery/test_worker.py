@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ from clarion.runtime.delivery.outcome import Outcome
 from clarion.runtime.delivery.worker import DeliveryWorker
 from clarion.runtime.errors import UnavailableError
 from clarion.runtime.jetstream import Inbound
+from clarion.runtime.jetstream.errors import StreamApiError
 from clarion.runtime.keys import cancelled_key, suppressed_key
 from clarion.runtime.testing import FakeClock, capture_spans, wait_until
 
@@ -107,6 +109,35 @@ async def test_a_delivery_that_the_server_counts_anew_has_an_owner_of_its_own() 
             await worker.handle("high", [message])
     held, again, anew = owners
     assert held == again != anew
+
+
+async def test_what_rode_with_a_higher_lane_comes_back_by_its_own(
+    mesh: Any, wait_for: Any
+) -> None:
+    script = by_attempt(Outcome.retry("rate_limited"), Outcome.sent("m"))
+    provider = ScriptedProvider(script=script)
+    rider, driver, newer = make_job(priority="low"), make_job(), make_job(priority="")
+    await mesh.publish(driver, rider, newer)
+    await mesh.worker(provider)
+
+    async def back() -> list[DeliveryJob]:
+        ask = {"last_by_subj": "work.push.low"}
+        answer = await mesh.streams.js.request("STREAM.MSG.GET.WORK", ask)
+        body = base64.b64decode(answer["message"]["data"])
+        return list(DeliveryChunk.FromString(body).jobs)
+
+    async def is_back() -> bool:
+        try:
+            return bool(await back())
+        except StreamApiError:
+            return False
+
+    await wait_for(is_back)
+    (own,) = await back()
+    assert (own.delivery_id, own.priority) == (rider.delivery_id, "low")
+    await wait_until(lambda: len(provider.sent) == 5)
+    lanes = [(job.priority, job.attempt) for job in provider.sent]
+    assert lanes == [("high", 1), ("low", 1), ("high", 1), ("high", 2), ("high", 2)]
 
 
 async def test_one_retry_does_not_hold_up_its_chunk(mesh: Any) -> None:

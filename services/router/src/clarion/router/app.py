@@ -109,7 +109,7 @@ async def build(service: Service, settings: Settings) -> None:
     turns = ValkeyTurns(valkey, valkey_patience)
     scheduler = OverflowScheduler(streams.scheduler, settings.tenant_burst, clock)
     waits = Waits(clock)
-    riding = Riding(waits, settings.tenant_calm)
+    riding = Riding(waits, settings.ride_calm)
     store = Store(
         lanes={flow: group_publisher(work_subject(INTAKE, flow)) for flow in FLOWS},
         events=events,

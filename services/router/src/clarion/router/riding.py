@@ -20,13 +20,17 @@ T = TypeVar("T")
 MOST = 128
 """Of more at once, the lower lanes do not ride: about 3 ms of each process."""
 
+CALM = timedelta(milliseconds=500)
+"""While everything waits for less, together is quicker for everybody than one by one: it
+is how a mesh that fell behind for a moment catches up. A backlog waits for longer."""
+
 _RANKS = {lane: rank for rank, lane in enumerate(LANES)}
 
 
 class Riding:
     """Says what rides. Pure but for the waits that it looks at."""
 
-    def __init__(self, waits: Waits, calm: timedelta, most: int = MOST) -> None:
+    def __init__(self, waits: Waits, calm: timedelta = CALM, most: int = MOST) -> None:
         """``calm`` is what no flow waits for while others ride; zero: nothing does."""
         self._waits = waits
         self._calm = calm

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from clarion.router.in_hand import DEFAULT_MOST
 from clarion.router.overflowing import CALM
+from clarion.router.riding import CALM as RIDE_CALM
 from clarion.runtime.streams import CHANNELS
 
 
@@ -37,8 +38,10 @@ class Settings:
     tenant_burst: int = 300
     """How many of them at once."""
     tenant_calm: timedelta = CALM
-    """While what is in a lane waits for less than this, all of a tenant stays in it,
-    and what is small goes together by the highest of its lanes."""
+    """While what is in a lane waits for less than this, all of a tenant stays in it."""
+    ride_calm: timedelta = RIDE_CALM
+    """While nothing in any lane waits for longer, small requests travel as a whole by
+    the highest of their lanes; zero: never."""
     accept_in_hand: int = DEFAULT_MOST
     """How many notifications are accepted at once; a call beyond has to come back."""
     route_concurrency: int = 2
