@@ -21,8 +21,8 @@ MOST = 128
 """Of more at once, the lower lanes do not ride: about 3 ms of each process."""
 
 CALM = timedelta(milliseconds=500)
-"""While everything waits for less, together is quicker for everybody than one by one: it
-is how a mesh that fell behind for a moment catches up. A backlog waits for longer."""
+"""While everything waits for less, together is quicker for everybody than one by one:
+so a mesh that fell behind for a moment catches up. A backlog waits for longer."""
 
 _RANKS = {lane: rank for rank, lane in enumerate(LANES)}
 
