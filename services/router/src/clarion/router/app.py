@@ -7,9 +7,6 @@ from datetime import timedelta
 from clarion.api.router.v1.notification_service_pb2_grpc import (
     add_NotificationServiceServicer_to_server,
 )
-from clarion.api.router.v1.notification_type_service_pb2_grpc import (
-    add_NotificationTypeServiceServicer_to_server,
-)
 from clarion.api.router.v1.schedule_service_pb2_grpc import (
     add_ScheduleServiceServicer_to_server,
 )
@@ -30,10 +27,7 @@ from clarion.router.in_hand import InHand
 from clarion.router.neighbours import GrpcNeighbours
 from clarion.router.ordering import ValkeyTurns
 from clarion.router.overflowing import Overflow, OverflowScheduler
-from clarion.router.registry.live import LiveTypes, TypeHints
-from clarion.router.registry.registering import Registry
-from clarion.router.registry.servicer import NotificationTypeServicer
-from clarion.router.registry.table import PostgresTypeTable
+from clarion.router.registry.wiring import add_types
 from clarion.router.rescheduling import Rescheduling
 from clarion.router.riding import Riding
 from clarion.router.routing import Router
@@ -129,24 +123,7 @@ async def build(service: Service, settings: Settings) -> None:
         settings.max_notification_bytes,
         settings.max_schedule,
     )
-    type_table = PostgresTypeTable(pool)
-    types = LiveTypes(type_table)
-    # So that nothing is routed by the built-in types without need.
-    await types.look()
-    service.add_task("types", types.run)
-    hints = TypeHints(streams)
-    await hints.subscribe(types.hint)
-
-    async def types_changed(tenant: str) -> None:
-        await hints.publish(tenant)
-        await types.look()
-
-    service.add_servicer(
-        add_NotificationTypeServiceServicer_to_server,
-        NotificationTypeServicer(
-            Registry(type_table, settings.channel_names(), types_changed)
-        ),
-    )
+    types = await add_types(service, streams, pool, settings.channel_names())
     acceptance = Acceptance(store, limits, clock, types)
     cancels = ValkeyCancelMarks(valkey, settings.cancel_window)
     digest_table = PostgresDigestTable(pool)
