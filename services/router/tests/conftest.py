@@ -352,7 +352,8 @@ class Templates(TemplateServiceServicer):
         self.double = double
 
     async def BatchRender(self, request: Any, context: Any) -> Any:
-        results = await self.double.render("", request.items)
+        items = [item.SerializeToString() for item in request.items]
+        results = await self.double.render("", items)
         return BatchRenderResponse(results=results)
 
 

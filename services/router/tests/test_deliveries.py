@@ -11,16 +11,23 @@ from hypothesis import strategies as st
 
 from clarion.api.event.v1.work_pb2 import Content, DeliveryJob, IntakeItem, Target
 from clarion.api.ratelimit.v1.rate_limit_service_pb2 import FrequencyLimit
-from clarion.api.templating.v1.template_service_pb2 import RenderResult
-from clarion.router.deciding import decide
+from clarion.api.recipients.v1.recipient_service_pb2 import RecipientProfile
+from clarion.api.router.v1.notification_pb2 import Notification
+from clarion.api.templating.v1.template_service_pb2 import RenderItem, RenderResult
+from clarion.router.deciding import Plan, decide
 from clarion.router.deliveries import render_items_for, write_down
 from clarion.router.notification_types import TypePolicy
 from clarion.router.permits import permit_for
+from clarion.router.render_item import render_item
 from clarion.runtime.ids import delivery_id, event_id
 from clarion.runtime.testing import FakeClock
 
 NOW = FakeClock().now()
 STAMP = Timestamp(seconds=int(NOW.timestamp()))
+
+
+def render_items(plan: Plan) -> list[RenderItem]:
+    return [RenderItem.FromString(item) for item in render_items_for(plan)]
 
 
 def rendered(item: IntakeItem, *channels: str, code: int = 0) -> dict[Any, Any]:
@@ -171,7 +178,7 @@ def test_data_arrives_as_it_was_given(
     assert job.content.data == item.notification.data
     assert event.decided.notification.data == item.notification.data
     plan = decide(item, person(), NOW)
-    assert render_items_for(plan)[0].data == item.notification.data
+    assert render_items(plan)[0].data == item.notification.data
 
 
 @pytest.mark.parametrize(
@@ -197,7 +204,7 @@ def test_the_notifications_template_wins_over_the_channels_over_the_types(
     policy = TypePolicy("c", template_id=type_wide, channel_templates=by_channel)
     item = make_item(channels=["push", "email", "sms"], template_id=asked)
     plan = decide(item, person(), NOW, policy)
-    found = {one.template_id: list(one.channels) for one in render_items_for(plan)}
+    found = {one.template_id: list(one.channels) for one in render_items(plan)}
     assert found == expected
 
 
@@ -214,7 +221,7 @@ def test_templates_see_the_person_and_not_what_the_person_calls_itself(
     profile = person()
     profile.recipient.attributes.update({"city": "Berlin", "user_id": "somebody else"})
     plan = decide(make_item(), profile, NOW)
-    assert dict(render_items_for(plan)[0].recipient) == {
+    assert dict(render_items(plan)[0].recipient) == {
         "city": "Berlin",
         "user_id": "ada",
         "display_name": "Ada",
@@ -226,7 +233,7 @@ def test_the_notifications_language_wins_over_the_persons(
     asked: str, used: str, make_item: Any, person: Any
 ) -> None:
     plan = decide(make_item(locale=asked), person(), NOW)
-    assert render_items_for(plan)[0].locale == used
+    assert render_items(plan)[0].locale == used
 
 
 def test_a_permit_is_one_a_notification_with_the_persons_own_limit(
@@ -240,3 +247,55 @@ def test_a_permit_is_one_a_notification_with_the_persons_own_limit(
     assert permit.personal_limit == FrequencyLimit(daily=3)
     other = permit_for(decide(make_item(), person(frequency_limits=limits), NOW))
     assert not other.HasField("personal_limit")
+
+
+@given(
+    user_id=st.text(max_size=150),
+    name=st.text(max_size=150),
+    texts=st.tuples(*[st.text(max_size=20)] * 6),
+    version=st.integers(0, 2**32 - 1),
+    attributes=st.none() | st.dictionaries(st.text(max_size=8), json_values),
+    data=st.none() | st.dictionaries(st.text(max_size=8), json_values, max_size=3),
+)
+def test_an_item_of_encoded_fields_says_what_a_message_would(
+    user_id: str,
+    name: str,
+    texts: tuple[str, ...],
+    version: int,
+    attributes: dict[str, Any] | None,
+    data: dict[str, Any] | None,
+) -> None:
+    type_, title, message, locale, persons_locale, template_id = texts
+    notification = Notification(
+        user_id=user_id,
+        type=type_,
+        title=title,
+        message=message,
+        locale=locale,
+        template_version=version,
+    )
+    profile = RecipientProfile(found=True)
+    profile.recipient.display_name = name
+    profile.recipient.locale = persons_locale
+    expected = RenderItem(
+        key="n",
+        template_id=template_id,
+        template_version=version,
+        channels=["push", "sms"],
+        locale=locale or persons_locale,
+        title=title,
+        message=message,
+        type=type_,
+    )
+    if data is not None:
+        notification.data.update(data)
+        expected.data.update(data)
+    if attributes is not None:
+        profile.recipient.attributes.update(attributes)
+        expected.recipient.update(attributes)
+    expected.recipient.update({"user_id": user_id, "display_name": name})
+    plan = decide(
+        IntakeItem(notification_id="n", notification=notification), profile, NOW
+    )
+    item = render_item(plan, template_id, ["push", "sms"])
+    assert RenderItem.FromString(item) == expected

@@ -48,7 +48,8 @@ async def test_permits_and_contents_come_for_every_item(
     await over_grpc.release("demo", items)
     assert not neighbours.permits
     wanted = [RenderItem(key=str(n), channels=["push", "sms"]) for n in range(300)]
-    contents = await over_grpc.render("demo", wanted)
+    encoded = [item.SerializeToString() for item in wanted]
+    contents = await over_grpc.render("demo", encoded)
     assert [(r.key, r.channel) for r in contents[-2:]] == [
         ("299", "push"),
         ("299", "sms"),
@@ -62,7 +63,8 @@ async def test_what_is_too_large_for_one_call_is_asked_in_halves(
         RenderItem(key=str(n), channels=["push"], message="x" * 60_000)
         for n in range(200)  # 12 MB; a request may have 4 MiB
     ]
-    results = await over_grpc.render("demo", items)
+    encoded = [item.SerializeToString() for item in items]
+    results = await over_grpc.render("demo", encoded)
     assert [result.key for result in results] == [item.key for item in items]
     assert neighbours.calls["render"] > 2
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -13,11 +13,12 @@ from clarion.api.event.v1.notification_event_pb2 import (
     NotificationEvent,
 )
 from clarion.api.event.v1.work_pb2 import Content, DeliveryJob
-from clarion.api.templating.v1.template_service_pb2 import RenderItem, RenderResult
+from clarion.api.templating.v1.template_service_pb2 import RenderResult
 from clarion.router.deciding import FAILED, PLANNED, ChannelPlan, Plan
 from clarion.router.digests.fitting import fit
 from clarion.router.permit_rules import is_unchecked, limits_of
 from clarion.router.permits import planned_together
+from clarion.router.render_item import render_item
 from clarion.router.rules import rules_of
 from clarion.runtime.ids import delivery_id, event_id
 
@@ -30,8 +31,8 @@ _RENDER_REASONS = {
 }
 
 
-def render_items_for(plan: Plan) -> list[RenderItem]:
-    """What the plan's channels are rendered with: one item for each template."""
+def render_items_for(plan: Plan) -> list[bytes]:
+    """What the plan's channels are rendered with: one RenderItem for each template."""
     notification = plan.item.notification
     planned = [channel.channel for channel in plan.planned]
     if not planned:
@@ -39,37 +40,14 @@ def render_items_for(plan: Plan) -> list[RenderItem]:
     if plan.item.HasField("digest") and plan.item.digest.count > 1:
         # The type's own templates are for one.
         own = plan.policy.digest
-        return [_render_item(plan, own.template_id if own else "", planned)]
+        return [render_item(plan, own.template_id if own else "", planned)]
     if notification.template_id or not plan.policy.channel_templates:
         template_id = notification.template_id or plan.policy.template_id
-        return [_render_item(plan, template_id, planned)]
+        return [render_item(plan, template_id, planned)]
     channels: dict[str, list[str]] = {}
     for channel in planned:
         channels.setdefault(plan.policy.template_for(channel), []).append(channel)
-    return [_render_item(plan, *one) for one in channels.items()]
-
-
-def _render_item(plan: Plan, template_id: str, channels: Sequence[str]) -> RenderItem:
-    notification = plan.item.notification
-    recipient = plan.profile.recipient
-    item = RenderItem(
-        key=plan.item.notification_id,
-        template_id=template_id,
-        template_version=notification.template_version,
-        channels=channels,
-        locale=notification.locale or recipient.locale,
-        title=notification.title,
-        message=notification.message,
-        type=notification.type,
-    )
-    if notification.HasField("data"):
-        item.data.CopyFrom(notification.data)
-    if recipient.HasField("attributes"):
-        item.recipient.CopyFrom(recipient.attributes)
-    person = item.recipient.fields
-    person["user_id"].string_value = notification.user_id
-    person["display_name"].string_value = recipient.display_name
-    return item
+    return [render_item(plan, *one) for one in channels.items()]
 
 
 class EncodedJob(NamedTuple):

@@ -79,11 +79,13 @@ class InMemoryNeighbours:
                 left[:] = [channel for channel in left if channel not in item.channels]
 
     async def render(
-        self, tenant: str, items: Sequence[RenderItem]
+        self, tenant: str, items: Sequence[bytes]
     ) -> Sequence[RenderResult]:
         self._called("render")
         return [
-            self._rendered(item, channel) for item in items for channel in item.channels
+            self._rendered(item, channel)
+            for item in map(RenderItem.FromString, items)
+            for channel in item.channels
         ]
 
     def _called(self, name: str) -> None:

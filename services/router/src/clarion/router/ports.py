@@ -7,7 +7,7 @@ from typing import Protocol
 
 from clarion.api.ratelimit.v1.rate_limit_service_pb2 import AcquireItem, AcquireResult
 from clarion.api.recipients.v1.recipient_service_pb2 import RecipientProfile
-from clarion.api.templating.v1.template_service_pb2 import RenderItem, RenderResult
+from clarion.api.templating.v1.template_service_pb2 import RenderResult
 
 
 class Neighbours(Protocol):
@@ -40,7 +40,7 @@ class Neighbours(Protocol):
         ...
 
     async def render(
-        self, tenant: str, items: Sequence[RenderItem]
+        self, tenant: str, items: Sequence[bytes]
     ) -> Sequence[RenderResult]:
-        """One result for each item and channel."""
+        """One result for each encoded RenderItem and channel."""
         ...
