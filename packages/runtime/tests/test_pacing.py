@@ -229,13 +229,25 @@ async def test_while_others_go_first_a_flow_gets_its_share_in_small_steps(flow):
     assert SHARES[flow] * 0.6 < share < SHARES[flow] * 1.5
 
 
-@pytest.mark.parametrize("flow", FLOWS[1:])
+@pytest.mark.parametrize("flow", LANES[1:])
 async def test_beside_those_who_wait_for_long_steps_are_large(flow):
     process = Process()
     await process.step("high", "b", 1, waited=2.0)
     assert await process.step(flow, "a", 512, waited=5.0) == 512
     await process.step("high", "b", 1, waited=0.01)
     assert await process.step(flow, "a", 512, waited=5.0) == 32
+
+
+@pytest.mark.parametrize("flow", [flow for flow in FLOWS if flow not in LANES])
+async def test_no_large_step_is_followed_by_a_pause_of_seconds(flow):
+    process = Process()
+    await process.step("high", "b", 1, waited=60.0)
+    taken = await process.step(flow, "a", 10_000, waited=60.0)
+    assert 32 < taken < 10_000
+    start = process.clock.monotonic()
+    await process.step("high", "b", 1, waited=60.0)
+    await process.step(flow, "a", 1, waited=60.0)
+    assert process.clock.monotonic() - start < 1.1
 
 
 async def test_who_does_not_say_how_long_it_waits_is_taken_for_fast():
@@ -272,6 +284,27 @@ async def test_a_cancelled_wait_leaves_the_turn_to_the_next():
     first.cancel()
     gate.set()
     assert await second == 32
+
+
+async def test_who_waits_for_a_turn_does_not_pause_when_the_others_are_gone():
+    clock = FakeClock()
+    slept: list[float] = []
+    gate = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        await gate.wait()
+        clock.advance(timedelta(seconds=2))
+
+    governor = Governor(32, clock=clock, cpu=lambda: 0.0, sleep=sleep)
+    await governor.admit("high", {"b"}, 1)
+    await governor.admit(LOW_OVER, {"a"}, 512)
+    waiting = [governor.admit(LOW_OVER, {"a"}, 32) for _ in range(5)]
+    calls = asyncio.gather(*waiting)
+    await asyncio.sleep(0)
+    gate.set()
+    assert await calls == [32] * 5
+    assert len(slept) == 1
 
 
 def test_the_flow_is_known_to_what_runs_in_it():

@@ -26,6 +26,10 @@ from clarion.runtime.pacing.steps import most_items
 from clarion.runtime.pacing.strain import Strain
 from clarion.runtime.streams import LANES
 
+_LONGEST_PAUSE = 1.0
+"""Seconds after a step that is larger than the usual one: those for whom it was taken
+may be gone by then."""
+
 _flow: ContextVar[str] = ContextVar("flow", default=LANES[0])
 _since: ContextVar[datetime | None] = ContextVar("since", default=None)
 
@@ -99,14 +103,17 @@ class Governor:
             items = min(items, most)
             if flow not in LANES:
                 async with self._turns[flow]:
-                    now = await self._pause(flow, items)
+                    now = self._now()
+                    # Whoever was made way for may be gone since.
+                    if activity.wait_before(flow, tenants, now) is not None:
+                        items, now = await self._pause(flow, items)
                 activity.saw(flow, tenants, now, waited)
         activity.count(flow, items, now)
         self._cost.count(items, now, self._cpu())
         return items
 
-    async def _pause(self, flow: str, items: int) -> float:
-        """Waits for the flow's next step and takes it; the time then."""
+    async def _pause(self, flow: str, items: int) -> tuple[int, float]:
+        """Waits for the flow's next step and takes it; its items and the time then."""
         before = now = self._now()
         wait = self._budgets.wait(flow, before)
         if wait:
@@ -117,5 +124,6 @@ class Governor:
         # Where there is much of the higher ones, they wait for each other: this one
         # may do twice what they do together, so that it never holds back a mixed load.
         per_second += 2 * self._activity.rate_before(flow)
+        items = min(items, max(self._step, int(per_second * _LONGEST_PAUSE)))
         self._budgets.spend(flow, items / per_second, now)
-        return now
+        return items, now
