@@ -26,6 +26,16 @@ def test_the_signature_may_cover_the_fragment() -> None:
     assert CHECK.is_valid(URL, FORM, sign(URL + CONNECTION_OVERRIDES), "")
 
 
+@pytest.mark.parametrize("fragment", ["", CONNECTION_OVERRIDES])
+@pytest.mark.parametrize("port", ["", ":443"])
+def test_the_signature_may_cover_the_port(port: str, fragment: str) -> None:
+    signed, other = (
+        URL.replace(".com", f".com{one}") for one in (port, ":443"[len(port) :])
+    )
+    assert CHECK.is_valid(signed, FORM, sign(other + fragment), "")
+    assert CHECK.is_valid(signed, FORM, sign(signed + fragment), "")
+
+
 def test_a_shared_key_signs_with_sha256() -> None:
     assert CHECK.is_valid(
         URL, FORM, sign(token="shared", algorithm=HMAC_SHA256), SHARED
