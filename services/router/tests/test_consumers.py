@@ -31,7 +31,7 @@ def handle(
 ) -> IntakeHandler:
     neighbours.refused |= {"bad0", "bad1"}
     router = Router(neighbours, outbox.publisher, clock, InMemoryScheduler())
-    return IntakeHandler(router, outbox.publisher, Waits(SystemClock()))
+    return IntakeHandler(router, outbox.publisher, Waits(SystemClock()), "medium")
 
 
 async def test_all_messages_are_one_batch(
@@ -81,6 +81,23 @@ async def test_a_bad_notification_does_not_take_its_chunk_along(
         [bad[0]],
         [bad[1]],
     ]
+
+
+async def test_a_bad_one_of_several_that_fired_goes_by_the_queue(
+    handle: IntakeHandler, outbox: Any, make_item: Any
+) -> None:
+    body = IntakeChunk(items=[make_item(), make_item(user_id="bad0")])
+    fired = Inbound(
+        "due.intake.medium",
+        body.SerializeToString(),
+        {},
+        "SCHED",
+        1,
+        1,
+        FakeClock().now(),
+    )
+    await handle([fired])
+    assert len(outbox.publisher.on(SUBJECT)) == 1
 
 
 async def test_a_bad_notification_that_stands_alone_is_the_consumers_affair(

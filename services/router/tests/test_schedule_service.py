@@ -305,7 +305,7 @@ class Quickly:
         firing = Firing(routes, self._table, self._planner, breaker, self.clock)
         consumer = Consumer(
             self._streams,
-            stream="INTAKE",
+            stream="SCHED",
             durable="intake-medium",
             handle=IntakeHandler(firing, self._streams.publisher, Waits(SystemClock())),
         )

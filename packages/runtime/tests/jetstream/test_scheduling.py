@@ -5,7 +5,18 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from clarion.runtime.streams import QUEUES, STAGES, due_subject, later_subject
+from clarion.runtime.errors import UnavailableError
+from clarion.runtime.jetstream import declaration
+from clarion.runtime.jetstream.declaration import declare_streams
+from clarion.runtime.streams import (
+    FLOWS,
+    INTAKE,
+    QUEUES,
+    STAGES,
+    due_subject,
+    durable_name,
+    later_subject,
+)
 from clarion.runtime.testing.waiting import wait_until
 
 TARGET = due_subject("push", "high")
@@ -66,10 +77,78 @@ async def test_each_stage_gets_its_due_messages(streams, pending):
             message_id=stage,
         )
 
+    others = len(STAGES) - 1
     async with asyncio.timeout(10):
-        while sum([await pending(queue) for queue in QUEUES]) < len(STAGES):  # noqa: ASYNC110
+        while sum([await pending(queue) for queue in QUEUES]) < others:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-    assert await pending("INTAKE") == 1
+        while not await _waiting(streams, "intake-low"):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert await pending("INTAKE") == 0
+
+
+async def _waiting(streams, durable: str) -> int:
+    info = await streams.js.request(f"CONSUMER.INFO.SCHED.{durable}")
+    return int(info["num_pending"])
+
+
+async def test_what_fires_while_the_streams_are_declared_anew_comes(streams, consume):
+    # As they were before routers read SCHED: INTAKE took over what fired.
+    for flow in FLOWS:
+        name = durable_name(INTAKE, flow)
+        await streams.js.request(f"CONSUMER.DELETE.SCHED.{name}")
+    config = (await streams.js.request("STREAM.INFO.INTAKE"))["config"]
+    moved = {"src": "due.intake.>", "dest": "work.intake.>"}
+    config["sources"] = [{"name": "SCHED", "subject_transforms": [moved]}]
+    await streams.js.request("STREAM.UPDATE.INTAKE", config)
+    seen = []
+
+    async def handle(messages) -> None:
+        seen.extend(message.data for message in messages)
+
+    bodies = [b"%d" % number for number in range(200)]
+    start = datetime.now(UTC)
+    for number, body in enumerate(bodies):
+        await streams.scheduler.schedule(
+            later_subject("intake", "demo", body.decode()),
+            target=due_subject(INTAKE, "high"),
+            due=start + timedelta(milliseconds=10 * number),
+            body=body,
+            message_id=body.decode(),
+        )
+    await declare_streams(streams.js, 1)
+    await consume(handle, stream="INTAKE", durable="intake-high")
+    await consume(handle, stream="SCHED", durable="intake-high")
+    await wait_until(lambda: {*seen} == {*bodies})
+    config = (await streams.js.request("STREAM.INFO.INTAKE"))["config"]
+    assert not config.get("sources")
+
+
+async def test_a_queue_that_is_full_is_not_cut_off_from_what_fired(
+    streams, monkeypatch
+):
+    monkeypatch.setattr(declaration, "_TAKE_OVER_SECONDS", 0.3)
+    config = (await streams.js.request("STREAM.INFO.INTAKE"))["config"]
+    moved = {"src": "due.intake.>", "dest": "work.intake.>"}
+    config["sources"] = [{"name": "SCHED", "subject_transforms": [moved]}]
+    await streams.js.request("STREAM.UPDATE.INTAKE", config | {"max_bytes": 300})
+    for number in range(30):
+        await streams.scheduler.schedule(
+            later_subject("intake", "demo", f"{number}"),
+            target=due_subject(INTAKE, "high"),
+            due=datetime.now(UTC),
+            body=b"x" * 50,
+            message_id=f"{number}",
+        )
+    async with asyncio.timeout(10):
+        while not await _lag(streams):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    with pytest.raises(UnavailableError, match="has not taken over"):
+        await declare_streams(streams.js, 1)
+
+
+async def _lag(streams) -> int:
+    info = await streams.js.request("STREAM.INFO.INTAKE")
+    return sum(source["lag"] for source in info["sources"])
 
 
 async def test_a_due_time_in_the_past_and_in_another_zone_fires_at_once(

@@ -53,6 +53,14 @@ def test_the_origin_of_a_message_is_in_its_subject():
     assert table.stage_and_lane("else") == ("unknown", "unknown")
 
 
+def test_what_fired_waits_again_in_the_queue_of_its_stage():
+    for flow in table.FLOWS:
+        fired = table.due_subject("intake", flow)
+        queued = table.work_subject("intake", flow)
+        assert table.queue_subject(fired) == queued == table.queue_subject(queued)
+    assert table.queue_subject("events.push") == "events.push"
+
+
 def test_every_work_subject_has_one_durable_on_the_queue_of_its_stage():
     queues = {
         durable.filter_subject: durable.stream

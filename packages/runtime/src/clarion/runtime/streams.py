@@ -75,6 +75,8 @@ class DurableSpec:
     name: str
     stream: str
     filter_subject: str
+    starts: Literal["all", "new"] = "all"
+    """With the messages that are there when it is made, or with the next one."""
     ack_wait: timedelta = ACK_WAIT
     max_deliver: int = 20
     """Handlers dead-letter earlier; this one catches what kills its worker."""
@@ -112,7 +114,10 @@ def work_subject(stage: str, flow: str) -> str:
 
 
 def due_subject(stage: str, flow: str) -> str:
-    """The target of a schedule; what fires there appears on ``work_subject``."""
+    """The target of a schedule; what fires there comes to the stage's workers.
+
+    The router reads it in SCHED; to the others it appears on ``work_subject``.
+    """
     return f"due.{_stage(stage)}.{_flow(flow)}"
 
 
@@ -153,8 +158,17 @@ def stream_of(stage: str) -> str:
 
 
 def durable_name(stage: str, flow: str) -> str:
-    """The durable on ``stream_of(stage)`` that the stage's workers share."""
+    """The durable on ``stream_of(stage)`` that the stage's workers share.
+
+    Of the router, also the one on SCHED.
+    """
     return f"{_stage(stage)}-{_flow(flow)}".replace(".", "-")
+
+
+def queue_subject(subject: str) -> str:
+    """Where a message of a stage waits again: in its queue, also one that fired."""
+    kind, dot, rest = subject.partition(".")
+    return f"work{dot}{rest}" if kind == "due" else subject
 
 
 def stage_and_lane(subject: str) -> tuple[str, str]:
@@ -177,7 +191,9 @@ def streams(*, work_max_bytes: int = DEFAULT_WORK_MAX_BYTES) -> tuple[StreamSpec
             schedules=True,
         ),
         _queue(WORK, CHANNELS, "Jobs of the channels", work_max_bytes // 2),
-        _queue(INTAKE_QUEUE, (INTAKE,), "What was accepted", work_max_bytes // 2),
+        # Routers read what fires in SCHED itself: a second store of each single one
+        # would make a thousand that fall due together twice as late.
+        _queue(INTAKE_QUEUE, (INTAKE,), "What was accepted", work_max_bytes // 2, ()),
         # Without a limit: what waits for Postgres must not hold up what does not.
         _queue(DIGEST_QUEUE, (DIGEST,), "What becomes part of a digest", -1),
         StreamSpec(
@@ -195,7 +211,7 @@ def streams(*, work_max_bytes: int = DEFAULT_WORK_MAX_BYTES) -> tuple[StreamSpec
         ),
         StreamSpec(
             ADV,
-            tuple(f"{_MAX_DELIVERIES}.{name}.>" for name in (*QUEUES, EVENTS)),
+            tuple(f"{_MAX_DELIVERIES}.{name}.>" for name in (SCHED, *QUEUES, EVENTS)),
             "Advisories about messages that were delivered too often",
             max_age=timedelta(days=7),
         ),
@@ -212,6 +228,16 @@ def durables() -> tuple[DurableSpec, ...]:
             for stage in STAGES
             for flow in _flows_of(stage)
         ),
+        *(
+            DurableSpec(
+                durable_name(INTAKE, flow),
+                SCHED,
+                due_subject(INTAKE, flow),
+                # What fired before went by INTAKE.
+                starts="new",
+            )
+            for flow in FLOWS
+        ),
         DurableSpec(TRACKING_DURABLE, EVENTS, "events.>"),
         DurableSpec(ADVISORY_DURABLE, ADV, f"{_MAX_DELIVERIES}.>", max_deliver=-1),
     )
@@ -223,7 +249,11 @@ def durable(stream: str, name: str) -> DurableSpec | None:
 
 
 def _queue(
-    name: str, stages: tuple[str, ...], description: str, max_bytes: int
+    name: str,
+    stages: tuple[str, ...],
+    description: str,
+    max_bytes: int,
+    fed_stages: tuple[str, ...] | None = None,
 ) -> StreamSpec:
     return StreamSpec(
         name,
@@ -232,7 +262,7 @@ def _queue(
         retention="workqueue",
         discard="new",
         max_bytes=max_bytes,
-        fed_stages=stages,
+        fed_stages=stages if fed_stages is None else fed_stages,
     )
 
 

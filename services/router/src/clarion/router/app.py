@@ -61,6 +61,7 @@ from clarion.runtime.streams import (
     FLOWS,
     INTAKE,
     LANES,
+    SCHED,
     durable_name,
     events_subject,
     stream_of,
@@ -74,6 +75,8 @@ VALKEY_PAUSE = timedelta(seconds=1)
 POSTGRES_PATIENCE = timedelta(seconds=1)
 """How long what fires waits for Postgres before it goes on without."""
 POSTGRES_PAUSE = timedelta(seconds=5)
+MOST_FIRED = 256
+"""Messages of one batch that fired: each is a single notification."""
 MOST_BATCH_BYTES = 640 * 1024
 """Of one batch, encoded: more would only be decoded together and then wait."""
 
@@ -203,14 +206,19 @@ async def build(service: Service, settings: Settings) -> None:
             )
         )
     for flow in FLOWS:
-        service.add_consumer(
-            Consumer(
-                streams,
-                stream=stream_of(INTAKE),
-                durable=durable_name(INTAKE, flow),
-                handle=IntakeHandler(firing, streams.publisher, waits, flow),
-                concurrency=settings.route_concurrency,
-                max_messages=settings.route_messages,
-                max_bytes=MOST_BATCH_BYTES,
+        handler = IntakeHandler(firing, streams.publisher, waits, flow)
+        for stream, messages in (
+            (stream_of(INTAKE), settings.route_messages),
+            (SCHED, MOST_FIRED),
+        ):
+            service.add_consumer(
+                Consumer(
+                    streams,
+                    stream=stream,
+                    durable=durable_name(INTAKE, flow),
+                    handle=handler,
+                    concurrency=settings.route_concurrency,
+                    max_messages=messages,
+                    max_bytes=MOST_BATCH_BYTES,
+                )
             )
-        )

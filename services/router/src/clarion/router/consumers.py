@@ -1,4 +1,4 @@
-"""From work.intake.<lane> to the use case."""
+"""From work.intake.<flow> and due.intake.<flow> to the use case."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from clarion.runtime import chunks
 from clarion.runtime.errors import TransientError
 from clarion.runtime.jetstream import Inbound, PoisonError, Publisher
 from clarion.runtime.pacing import in_flow
-from clarion.runtime.streams import LANES
+from clarion.runtime.streams import INTAKE, LANES, work_subject
 
 _log = logging.getLogger(__name__)
 
@@ -58,31 +58,29 @@ class IntakeHandler:
             # The consumer tries the messages one by one when this fails.
             await self._router.route(items)
         else:
-            await self._route_apart(messages[0].subject, items)
+            await self._route_apart(items)
 
-    async def _route_apart(self, subject: str, items: Sequence[IntakeItem]) -> None:
+    async def _route_apart(self, items: Sequence[IntakeItem]) -> None:
         try:
             await self._router.route(items)
         except TransientError:
             raise
         except Exception as error:  # the edge: whatever is wrong with one of them
             if len(items) == 1:
-                await self._set_apart(subject, items[0], error)
+                await self._set_apart(items[0], error)
                 return
             middle = len(items) // 2
-            await self._route_apart(subject, items[:middle])
-            await self._route_apart(subject, items[middle:])
+            await self._route_apart(items[:middle])
+            await self._route_apart(items[middle:])
 
-    async def _set_apart(
-        self, subject: str, item: IntakeItem, error: Exception
-    ) -> None:
+    async def _set_apart(self, item: IntakeItem, error: Exception) -> None:
         _log.warning(
             "notification set apart",
             extra={"notification_id": item.notification_id},
             exc_info=error,
         )
         await self._publisher.publish(
-            subject,
+            work_subject(INTAKE, self._flow),
             chunks.join([item.SerializeToString()]),
             message_id=f"apart:{item.notification_id}:{item.release}",
         )

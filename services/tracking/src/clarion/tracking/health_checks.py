@@ -124,7 +124,8 @@ class Probes:
     async def queue(self) -> Finding:
         """What waits in the queues, all stages and lanes together."""
         started = self._clock.monotonic()
-        durables = [d for d in table.durables() if d.stream in table.QUEUES]
+        queues = (table.SCHED, *table.QUEUES)
+        durables = [d for d in table.durables() if d.stream in queues]
         answers = await asyncio.gather(
             *(
                 self._streams.request(f"CONSUMER.INFO.{durable.stream}.{durable.name}")

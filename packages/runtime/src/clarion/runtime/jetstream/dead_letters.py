@@ -145,7 +145,7 @@ class DeadLetters:
         letter = stored.letter
         headers = {k: v for k, v in letter.headers.items() if not _is_servers(k)}
         await self._streams.publisher.publish(
-            letter.source_subject,
+            table.queue_subject(letter.source_subject),
             letter.body,
             message_id=f"redrive:{letter.dead_letter_id}:{stored.sequence}",
             headers=headers,

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from datetime import timedelta
 from typing import Any
 
 from clarion.runtime import streams as table
+from clarion.runtime.errors import UnavailableError
 from clarion.runtime.jetstream.api import StreamApi
 from clarion.runtime.jetstream.errors import StreamApiError
 
 _OTHER_CONFIG = 10058
 _CANNOT_CHANGE = 10012
 _NOT_FOUND = 10014
+_NO_STREAM = 10059
+_TAKE_OVER_SECONDS = 10.0
+_LOOK_SECONDS = 0.1
 
 
 async def declare_streams(
@@ -26,16 +32,14 @@ async def declare_streams(
     an existing stream with another retention.
     """
     for spec in table.streams(work_max_bytes=work_max_bytes):
-        await _declare_stream(js, stream_config(spec, replicas))
-    for durable in table.durables():
-        try:
-            await declare_durable(js, durable)
-        except StreamApiError as exc:
-            if exc.err_code != _CANNOT_CHANGE:
-                raise
-            # Made on disk by an earlier version: what is in hand is delivered again.
-            await _delete_durable(js, durable)
-            await declare_durable(js, durable)
+        config = stream_config(spec, replicas)
+        if not spec.fed_stages:
+            await _until_taken_over(js, spec.name)
+        await _declare_stream(js, config)
+        # With the stream: what one that is declared later gives up is read by these.
+        for durable in table.durables():
+            if durable.stream == spec.name:
+                await _renew_durable(js, durable)
 
 
 async def declare_durable(js: StreamApi, spec: table.DurableSpec) -> None:
@@ -49,7 +53,7 @@ async def declare_durable(js: StreamApi, spec: table.DurableSpec) -> None:
                 "name": spec.name,
                 "durable_name": spec.name,
                 "filter_subject": spec.filter_subject,
-                "deliver_policy": "all",
+                "deliver_policy": spec.starts,
                 "ack_policy": "explicit",
                 "replay_policy": "instant",
                 "ack_wait": _nanos(spec.ack_wait),
@@ -59,6 +63,17 @@ async def declare_durable(js: StreamApi, spec: table.DurableSpec) -> None:
             },
         },
     )
+
+
+async def _renew_durable(js: StreamApi, spec: table.DurableSpec) -> None:
+    try:
+        await declare_durable(js, spec)
+    except StreamApiError as exc:
+        if exc.err_code != _CANNOT_CHANGE:
+            raise
+        # Made on disk by an earlier version: what is in hand is delivered again.
+        await _delete_durable(js, spec)
+        await declare_durable(js, spec)
 
 
 async def _delete_durable(js: StreamApi, spec: table.DurableSpec) -> None:
@@ -104,6 +119,27 @@ def stream_config(spec: table.StreamSpec, replicas: int) -> dict[str, Any]:
             }
         ]
     return config
+
+
+async def _until_taken_over(js: StreamApi, name: str) -> None:
+    """Waits until a stream that is fed no longer has all that had fired before."""
+    until = time.monotonic() + _TAKE_OVER_SECONDS
+    while True:
+        try:
+            info = await js.request(f"STREAM.INFO.{name}")
+        except StreamApiError as exc:
+            if exc.err_code == _NO_STREAM:
+                return
+            raise
+        behind = sum(int(source["lag"]) for source in info.get("sources") or ())
+        if not behind:
+            return
+        if time.monotonic() > until:
+            raise UnavailableError(
+                f"{name} has not taken over {behind} messages that fired: let the "
+                "routers work it off and declare the streams again"
+            )
+        await asyncio.sleep(_LOOK_SECONDS)
 
 
 async def _declare_stream(js: StreamApi, config: dict[str, Any]) -> None:
