@@ -94,6 +94,16 @@ async def test_what_waits_shares_a_call_and_what_is_alone_goes_alone(
     assert recorder.calls[-1] == 1
 
 
+async def test_the_first_one_waits_for_others_where_it_is_told_to(
+    streams, consume, recorder
+):
+    await consume(recorder, gather=timedelta(milliseconds=300))
+    for number in range(3):
+        await send(streams, 1, start=number)
+    await wait_until(lambda: sum(recorder.calls) == 3)
+    assert recorder.calls == [3]
+
+
 async def test_a_call_is_bounded_by_bytes(streams, consume, recorder):
     for number in range(6):
         await streams.publisher.publish(SUBJECT, bytes(400), message_id=str(number))

@@ -75,8 +75,13 @@ VALKEY_PAUSE = timedelta(seconds=1)
 POSTGRES_PATIENCE = timedelta(seconds=1)
 """How long what fires waits for Postgres before it goes on without."""
 POSTGRES_PAUSE = timedelta(seconds=5)
+FIRED_GATHER = timedelta(milliseconds=50)
+"""What fires meanwhile is one batch: it fires one by one, and a batch is a sync."""
+FIRED_AT_ONCE = 32
+"""Batches of what fired under way: most of them only wait for their plans."""
 MOST_FIRED = 256
 """Messages of one batch that fired: each is a single notification."""
+MOST_PREFETCHED = 1024
 MOST_BATCH_BYTES = 640 * 1024
 """Of one batch, encoded: more would only be decoded together and then wait."""
 
@@ -206,19 +211,28 @@ async def build(service: Service, settings: Settings) -> None:
             )
         )
     for flow in FLOWS:
-        handler = IntakeHandler(firing, streams.publisher, waits, flow)
-        for stream, messages in (
-            (stream_of(INTAKE), settings.route_messages),
-            (SCHED, MOST_FIRED),
-        ):
-            service.add_consumer(
-                Consumer(
-                    streams,
-                    stream=stream,
-                    durable=durable_name(INTAKE, flow),
-                    handle=handler,
-                    concurrency=settings.route_concurrency,
-                    max_messages=messages,
-                    max_bytes=MOST_BATCH_BYTES,
-                )
+        service.add_consumer(
+            Consumer(
+                streams,
+                stream=stream_of(INTAKE),
+                durable=durable_name(INTAKE, flow),
+                handle=IntakeHandler(firing, streams.publisher, waits, flow),
+                concurrency=settings.route_concurrency,
+                max_messages=settings.route_messages,
+                max_bytes=MOST_BATCH_BYTES,
             )
+        )
+        service.add_consumer(
+            Consumer(
+                streams,
+                stream=SCHED,
+                durable=durable_name(INTAKE, flow),
+                # What fires stays in hand until what comes after it is planned.
+                handle=IntakeHandler(firing, streams.publisher, flow=flow),
+                concurrency=FIRED_AT_ONCE,
+                max_messages=MOST_FIRED,
+                max_bytes=MOST_BATCH_BYTES,
+                prefetch=MOST_PREFETCHED,
+                gather=FIRED_GATHER,
+            )
+        )

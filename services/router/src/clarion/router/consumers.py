@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from google.protobuf.message import DecodeError
 
@@ -31,9 +32,10 @@ class IntakeHandler:
         self,
         router: Routes,
         publisher: Publisher,
-        waits: Waits,
+        waits: Waits | None = None,
         flow: str = LANES[0],
     ) -> None:
+        """Without ``waits`` what is handled does not count as waiting in its lane."""
         self._router = router
         self._publisher = publisher
         self._waits = waits
@@ -41,10 +43,9 @@ class IntakeHandler:
 
     async def __call__(self, messages: Sequence[Inbound]) -> None:
         oldest = min(message.stored_time for message in messages)
-        with (
-            in_flow(self._flow, oldest),
-            self._waits.in_hand(self._flow, oldest),
-        ):
+        waits = self._waits
+        in_hand = waits.in_hand(self._flow, oldest) if waits else nullcontext()
+        with in_flow(self._flow, oldest), in_hand:
             await self._handle(messages)
 
     async def _handle(self, messages: Sequence[Inbound]) -> None:

@@ -37,7 +37,8 @@ _CANCEL_GRACE = 1.0
 class Consumer:
     """Pulls a durable and calls ``handle`` with what is there.
 
-    A call gets 1..``max_messages`` messages, everything that waits and no more waiting;
+    A call gets 1..``max_messages`` messages, everything that waits and no more waiting,
+    unless ``gather`` says how long the first one waits for others;
     up to ``concurrency`` calls run at once, and ``prefetch`` more messages wait here.
 
     * It returns: all are acked.
@@ -67,6 +68,7 @@ class Consumer:
         ack_wait: timedelta = ACK_WAIT,
         give_up_at: int = 5,
         retry_first: timedelta = timedelta(milliseconds=500),
+        gather: timedelta = timedelta(0),
         observer: ConsumerObserver | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -81,6 +83,7 @@ class Consumer:
         self._prefetch_bytes = prefetch_bytes
         self._give_up_at = give_up_at
         self._retry_first = retry_first
+        self._gather = gather.total_seconds()
         self._observer = observer or MeasuringObserver()
         self._clock = clock or SystemClock()
         self._holding = Holding(streams, ack_wait)
@@ -180,6 +183,8 @@ class Consumer:
             while not self._buffer and not self._stopping.is_set():
                 self._filled.clear()
                 await self._filled.wait()
+                if self._gather:
+                    await asyncio.sleep(self._gather)
             if self._stopping.is_set():
                 return
             batch = self._next_batch()

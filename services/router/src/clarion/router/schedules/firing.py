@@ -19,6 +19,7 @@ from clarion.router.schedules.keeping import LATE
 from clarion.router.schedules.planning import Planner
 from clarion.router.schedules.recurring import Recurring, carried_by
 from clarion.router.schedules.table import Identity, ScheduleTable
+from clarion.router.schedules.together import Together
 from clarion.runtime.breaker import Breaker
 from clarion.runtime.clock import Clock
 from clarion.runtime.errors import UnavailableError
@@ -28,6 +29,10 @@ _log = logging.getLogger(__name__)
 MADE_UP = timedelta(minutes=5)
 """After a time in which nothing was fired, what fell due in the last five minutes of it
 is made up for; of what lies further back only the occurrence that waited."""
+
+
+PAUSE = 1.0
+"""Seconds after which what comes next is planned: not in between of what fires."""
 
 
 class Routes(Protocol):
@@ -51,7 +56,7 @@ class Firing:
     ) -> None:
         self._routes = routes
         self._table = table
-        self._planner = planner
+        self._plan = Together(planner.plan, PAUSE)
         self._breaker = breaker
         self._clock = clock
 
@@ -70,11 +75,9 @@ class Firing:
             for item in items
             if item.release or item.notification_id not in dropped
         ]
-        # At the same time: the stream syncs every plan to disk, and those who fired in
-        # the same second wait for their turn. Both are waited for, whatever becomes of
-        # the other.
+        # Both are waited for, whatever becomes of the other.
         for outcome in await asyncio.gather(
-            self._planner.plan(plans), self._route(kept), return_exceptions=True
+            self._plan(plans), self._route(kept), return_exceptions=True
         ):
             if isinstance(outcome, BaseException):
                 raise outcome
