@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from clarion.api.event.v1.notification_event_pb2 import Decided
 from clarion.runtime.errors import UnavailableError
 from clarion.runtime.postgres import open_pool
 from clarion.tracking import state
@@ -316,6 +317,18 @@ async def test_malformed_events_are_put_aside_and_stop_no_other(writer, pool, ma
     assert len(await rows(pool, TABLES[1])) == 1
     await writer.write(make.batch(*bad))
     assert len(await rows(pool, "SELECT digest FROM rejected_events")) == 6
+
+
+async def test_a_request_gives_what_its_decision_does_not_say(writer, pool, make):
+    event = make.decided(make.id(), {"push": ("skipped", "no_address")}, category="")
+    event.user_id, event.decided.decision.priority = "", ""
+    asked = event.decided.notification
+    asked.user_id, asked.category, asked.priority = "eve", "news", "low"
+    await writer.write(make.batch(event))
+    said = await rows(pool, "SELECT user_id, category, priority FROM notifications")
+    assert said == {("eve", "news", "low")}
+    ((detail,),) = await rows(pool, "SELECT detail FROM events")
+    assert Decided.FromString(detail) == event.decided
 
 
 async def test_hostile_texts_are_stored(writer, pool, make):
