@@ -40,7 +40,7 @@ async def test_what_comes_during_a_call_is_the_next_one():
     handled = Handled()
     together = Together(handled)
     first = asyncio.create_task(together(["a"]))
-    while not handled.calls:
+    while not handled.calls:  # noqa: ASYNC110 - of the test
         await asyncio.sleep(0)
     await asyncio.gather(first, together(["b"]), together(["c"]))
     assert handled.calls == [["a"], ["b", "c"]]
