@@ -92,6 +92,15 @@ class Client:
             found.append((when, item))
             sequence = message["seq"] + 1
 
+    async def next_after(self, item: IntakeItem) -> tuple[str, IntakeItem]:
+        """What waits once the one that fired is planned for."""
+        async with asyncio.timeout(10):
+            while True:
+                ((when, found),) = await self.waiting()
+                if found.notification_id != item.notification_id:
+                    return when, found
+                await asyncio.sleep(0.05)
+
     async def fire(self, item: IntakeItem) -> None:
         """What the stream does at its time, done now."""
         chunk = IntakeChunk(items=[item]).SerializeToString()
@@ -175,12 +184,8 @@ async def test_what_fires_is_sent_and_the_next_one_waits(
     await client.fire(item)
     jobs = await router.until(router.jobs, 2, 5)
     assert {job.notification_id for job in jobs} == {item.notification_id}
-    async with asyncio.timeout(10):
-        while await client.waiting() == [(first, item)]:  # noqa: ASYNC110 - a server's
-            await asyncio.sleep(0.05)
-    ((second, following),) = await client.waiting()
+    second, _ = await client.next_after(item)
     assert second > first
-    assert following.notification_id != item.notification_id
 
 
 async def test_what_fires_after_it_was_deleted_is_not_sent(
@@ -209,7 +214,7 @@ async def test_without_postgres_it_fires_and_all_else_goes_on(
         await own_postgres.stop()
         await client.fire(item)
         await router.until(router.jobs, 2, 10)
-        ((second, _),) = await client.waiting()
+        second, _ = await client.next_after(item)
         assert second > first
         await router.service.health.look()
         assert router.harness.health.serving
