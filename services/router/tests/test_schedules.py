@@ -120,7 +120,7 @@ def mesh(clock: FakeClock, scheduler: InMemoryScheduler, neighbours: Any) -> Mes
         table,
         planner,
         Schedules(table, planner, LIMITS, clock, BuiltInTypes()),
-        Firing(taken, table, planner, patience, clock),
+        Firing(taken, table, planner, patience, clock, timedelta(0)),
         Reconciler(table, Waiting(scheduler), planner, scheduler, clock),
         taken,
     )

@@ -31,8 +31,8 @@ MADE_UP = timedelta(minutes=5)
 is made up for; of what lies further back only the occurrence that waited."""
 
 
-PAUSE = 1.0
-"""Seconds after which what comes next is planned: not in between of what fires."""
+PAUSE = timedelta(seconds=1)
+"""After it what comes next is planned: not in between of what fires."""
 
 
 class Routes(Protocol):
@@ -53,10 +53,11 @@ class Firing:
         planner: Planner,
         breaker: Breaker,
         clock: Clock,
+        pause: timedelta = PAUSE,
     ) -> None:
         self._routes = routes
         self._table = table
-        self._plan = Together(planner.plan, PAUSE)
+        self._plan = Together(planner.plan, pause.total_seconds())
         self._breaker = breaker
         self._clock = clock
 
