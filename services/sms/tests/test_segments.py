@@ -46,9 +46,10 @@ def test_texts_are_counted_as_carriers_do(
 
 @given(st.text(max_size=400), st.text(max_size=400))
 def test_a_longer_text_never_costs_less(one: str, other: str) -> None:
-    both = count_segments(one + other)
-    assert both.count >= max(count_segments(one).count, count_segments(other).count)
-    assert both.units >= count_segments(one).units
+    both, first = count_segments(one + other), count_segments(one)
+    assert both.count >= max(first.count, count_segments(other).count)
+    # In another encoding a unit is something else: "[" is two septets and one of UCS-2.
+    assert both.encoding != first.encoding or both.units >= first.units
 
 
 @given(st.text(min_size=1, max_size=2000))
