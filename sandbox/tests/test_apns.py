@@ -14,6 +14,7 @@ from clarion.sandbox.catalog import APNS
 from clarion.sandbox.testing import RunningSandbox
 
 TOKEN = "ab" * 32
+HOUR_AGO = int(time.time()) - 3700
 PATH = f"/3/device/{TOKEN}"
 BODY = {
     "aps": {"alert": {"title": "Hello"}},
@@ -98,9 +99,9 @@ async def test_a_provider_token_is_required(curl: Any, headers: dict[str, str]) 
         ({"iss": "ANOTHER"}, "InvalidProviderToken"),
         ({"kid": "ANOTHER"}, "InvalidProviderToken"),
         ({"iat": "now"}, "InvalidProviderToken"),
-        ({"iat": int(time.time()) - 3700}, "ExpiredProviderToken"),
+        ({"iat": HOUR_AGO}, "ExpiredProviderToken"),
     ],
-    ids=str,
+    ids=["team", "key", "time", "expired"],
 )
 async def test_a_wrong_provider_token_is_refused(
     curl: Any,
