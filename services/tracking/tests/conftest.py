@@ -114,7 +114,7 @@ class Make:
 
     def batch(self, *events: pb2.NotificationEvent) -> Batch:
         batch = Batch(START + timedelta(hours=1), HISTORY)
-        batch.add_all(events)
+        batch.add(pb2.EventChunk(events=events).SerializeToString())
         return batch
 
 

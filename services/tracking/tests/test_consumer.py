@@ -114,7 +114,9 @@ async def test_events_reach_the_tables(streams, pool, database, make):
     assert counts(database) == expected(200)
 
 
-@pytest.mark.parametrize(("messages", "waits"), [(1, [0.05]), (255, [0.05]), (256, [])])
+@pytest.mark.parametrize(
+    ("messages", "waits"), [(1, [0.05]), (767, [0.05]), (1024, [])]
+)
 async def test_small_batches_are_paced_and_a_backlog_is_not(
     writer, clock, make, messages, waits
 ):
@@ -130,17 +132,24 @@ async def test_small_batches_are_paced_and_a_backlog_is_not(
     assert waited == waits
 
 
-async def test_under_high_load_more_events_share_a_transaction(writer, clock, make):
+@pytest.mark.parametrize(
+    ("events", "seconds", "pace"),
+    [(80, 0.1, 0.1), (100, 1, 0.05), (4000, 1, 0.5), (900, 0.1, 1.0), (40, 0.01, 0.1)],
+)
+async def test_the_more_events_come_the_longer_they_share_a_transaction(
+    writer, clock, make, events, seconds, pace
+):
     waited = []
 
     async def sleep(seconds):
         waited.append(seconds)
 
     handler = EventsHandler(writer, clock, make.HISTORY, sleep)
-    for notifications in (100, 1000, 1800):
-        data = chunks(make, notifications, 2 * notifications)[0].SerializeToString()
+    for told in (chunks(make, 1)[0], chunks(make, events // 2, events)[0]):
+        data = told.SerializeToString()
         await handler([Inbound("events.x", data, {}, "EVENTS", 1, 1, clock.now())])
-    assert waited == [0.05, 0.05 + 0.175, 0.3]
+        clock.advance(timedelta(seconds=seconds))
+    assert waited == pytest.approx([0.05, pace])
 
 
 async def test_events_that_come_twice_count_once(streams, pool, database, make):

@@ -67,6 +67,7 @@ async def build(service: Service, settings: Settings) -> None:
             concurrency=settings.tracking_writers,
             max_messages=MOST_MESSAGES,
             max_bytes=MOST_BYTES,
+            prefetch=2 * MOST_MESSAGES,
         )
     )
     # Whatever killed its workers, of any stage, goes to the dead letters from here.

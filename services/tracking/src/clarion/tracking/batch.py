@@ -7,7 +7,7 @@ written once a batch.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
@@ -63,7 +63,7 @@ class Batch:
 
     def __init__(self, now: datetime, history: timedelta) -> None:
         self._now, self._history = now, history
-        self._sources: list[Collection[event_pb2.NotificationEvent]] = []
+        self._chunks: list[bytes] = []
         self.events: list[EventRow] = []
         self.stories: dict[bytes, Story] = {}
         self.counts: list[Count] = []
@@ -77,9 +77,14 @@ class Batch:
     def __len__(self) -> int:
         return len(self.events)
 
-    def add_all(self, events: Collection[event_pb2.NotificationEvent]) -> None:
-        """Adds events; one that is malformed is put aside and stops no other."""
-        self._sources.append(events)
+    def add(self, chunk: bytes) -> None:
+        """Adds the events of an EventChunk; a malformed one is put aside.
+
+        Raises DecodeError for anything else. What is kept is the bytes: the messages
+        of thousands of events would each have to be fetched from cold memory.
+        """
+        events = event_pb2.EventChunk.FromString(chunk).events
+        self._chunks.append(chunk)
         for event in events:
             try:
                 self._add(event)
@@ -92,8 +97,8 @@ class Batch:
         """A batch of the other events alone: those with the ids say nothing."""
         rest = Batch(self._now, self._history)
         rest._seen |= event_ids
-        for events in self._sources:
-            rest.add_all(events)
+        for chunk in self._chunks:
+            rest.add(chunk)
         return rest
 
     def _add(self, event: event_pb2.NotificationEvent) -> None:

@@ -14,8 +14,8 @@ class Settings:
     """Older days of the event log are dropped: timelines, requests and decisions."""
     tracking_record_retention_days: int = 400
     """Older notifications are forgotten with their deliveries and attempts."""
-    tracking_writers: int = 2
-    """Batches under way at once: one is read while another is stored."""
+    tracking_writers: int = 1
+    """Batches under way at once."""
 
     def __post_init__(self) -> None:
         if self.tracking_event_retention_days < 8:

@@ -81,7 +81,7 @@ def load_people(url: str, count: int, tenant: str = "demo") -> None:
             for statement in (_PEOPLE, _DEVICES, _PREFERENCES):
                 connection.execute(sql.SQL(statement).format(**values))
         for table in ("person", "device", "preference"):
-            connection.execute(f"ANALYZE recipients.{table}")
+            connection.execute(f"VACUUM (ANALYZE) recipients.{table}")
 
 
 def _wishes(now: datetime) -> Preferences:
