@@ -26,10 +26,12 @@ from clarion.runtime.delivery.attempts import RetryPolicy
 from clarion.runtime.delivery.chains import Chains
 from clarion.runtime.delivery.claims import Claims
 from clarion.runtime.delivery.follow_ups import FollowUps
+from clarion.runtime.delivery.given_up import GivenUp
 from clarion.runtime.delivery.in_memory import ScriptedProvider
 from clarion.runtime.delivery.reached import ValkeyReached
 from clarion.runtime.delivery.recorder import Recorder
 from clarion.runtime.delivery.unsent import Unsent
+from clarion.runtime.delivery.unsent_counts import ValkeyUnsentCounts
 from clarion.runtime.delivery.worker import DeliveryWorker
 from clarion.runtime.jetstream import Consumer, GroupPublisher, Streams
 from clarion.runtime.jetstream.ports import NullObserver
@@ -117,6 +119,9 @@ class Mesh:
             first_wait=timedelta(milliseconds=50),
         )
         claims = self.claims(lease)
+        unsent = Unsent(
+            ValkeyUnsentCounts(self.redis), streams.publisher, streams.scheduler, clock
+        )
         recorder = Recorder(
             "push",
             marks=claims,
@@ -126,7 +131,7 @@ class Mesh:
             policy=policy,
             clock=clock,
             follow_ups=follow_ups,
-            unsent=Unsent(self.redis, streams.publisher, streams.scheduler, clock),
+            unsent=unsent,
             chains=self.chains(**chain),
         )
         worker = DeliveryWorker(
@@ -144,6 +149,7 @@ class Mesh:
             stream="WORK",
             durable="push-high",
             handle=worker.handler("high"),
+            given_up=GivenUp(self.redis, unsent),
             observer=held,
         )
         await consumer.start()

@@ -50,9 +50,9 @@ def turn_key(tenant: str, notification_id: str) -> str:
     return f"turn:{{{tenant}}}:{notification_id}"
 
 
-def unsent_deliveries_key(tenant: str, notification_id: str) -> str:
-    """The deliveries of a notification that ended without being sent."""
-    return f"unsent:{{{tenant}}}:{notification_id}"
+def unsent_key(tenant: str, name: str) -> str:
+    """What ended without being sent, of a notification or of one channel of it."""
+    return f"never_sent:{{{tenant}}}:{name}"
 
 
 def idempotency_key(tenant: str, notification_id: str) -> str:

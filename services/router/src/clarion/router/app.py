@@ -23,6 +23,7 @@ from clarion.router.digests.removing import DigestRemoval
 from clarion.router.digests.upkeep import Upkeep
 from clarion.router.explaining import Explanation
 from clarion.router.fan_out import FanOut
+from clarion.router.giving_back import GivingBack
 from clarion.router.in_hand import InHand
 from clarion.router.neighbours import GrpcNeighbours
 from clarion.router.ordering import ValkeyTurns
@@ -48,6 +49,7 @@ from clarion.router.waits import Waits
 from clarion.runtime import chunks
 from clarion.runtime.breaker import Breaker
 from clarion.runtime.clock import SystemClock
+from clarion.runtime.delivery.unsent_counts import ValkeyUnsentCounts
 from clarion.runtime.jetstream import (
     Consumer,
     GroupPublisher,
@@ -139,12 +141,15 @@ async def build(service: Service, settings: Settings) -> None:
         digest_table,
         Breaker("postgres", POSTGRES_PATIENCE, POSTGRES_PAUSE, clock),
     )
-    cancellation = Cancellation(scheduler, cancels, events, clock, turns, removal)
     neighbours = GrpcNeighbours(
         service.channel("recipients"),
         service.channel("ratelimit"),
         service.channel("templating"),
         settings.neighbour_deadline,
+    )
+    giving_back = GivingBack(neighbours, scheduler, clock, ValkeyUnsentCounts(valkey))
+    cancellation = Cancellation(
+        scheduler, cancels, events, clock, turns, removal, giving_back
     )
     service.add_servicer(
         add_NotificationServiceServicer_to_server,
@@ -173,6 +178,7 @@ async def build(service: Service, settings: Settings) -> None:
         turns,
         stepping=Stepping(escalations, scheduler),
         riding=riding,
+        giving_back=giving_back,
     )
     escalating = Escalating(
         router, escalations, scheduler, streams.publisher, types, clock
@@ -211,12 +217,14 @@ async def build(service: Service, settings: Settings) -> None:
             )
         )
     for flow in FLOWS:
+        accepted = IntakeHandler(firing, streams.publisher, waits, flow, giving_back)
         service.add_consumer(
             Consumer(
                 streams,
                 stream=stream_of(INTAKE),
                 durable=durable_name(INTAKE, flow),
-                handle=IntakeHandler(firing, streams.publisher, waits, flow),
+                handle=accepted,
+                given_up=accepted.given_up,
                 concurrency=settings.route_concurrency,
                 max_messages=settings.route_messages,
                 max_bytes=MOST_BATCH_BYTES,

@@ -10,6 +10,7 @@ from clarion.api.event.v1.notification_event_pb2 import (
     EVENT_KIND_CANCELLED,
     NotificationEvent,
 )
+from clarion.router.giving_back import GivingBack
 from clarion.router.ordering import InMemoryTurns, Turns
 from clarion.router.releasing import release_subject
 from clarion.router.strategies.chain import escalation_subject
@@ -140,6 +141,7 @@ class Cancellation:
         clock: Clock,
         turns: Turns | None = None,
         digests: Waiting | None = None,
+        giving_back: GivingBack | None = None,
     ) -> None:
         self._scheduler = scheduler
         self._marks = marks
@@ -147,6 +149,7 @@ class Cancellation:
         self._clock = clock
         self._turns = turns or InMemoryTurns()
         self._digests = digests or NothingWaits()
+        self._giving_back = giving_back
 
     async def cancel(self, tenant: str, notification_id: str) -> str:
         """CANCELLED when it still waited, CANCELLING when it may be under way.
@@ -162,9 +165,13 @@ class Cancellation:
         removed = await self._scheduler.cancel(
             later_subject(INTAKE, tenant, notification_id)
         )
-        removed += await self._scheduler.cancel(
+        released = await self._scheduler.cancel(
             release_subject(tenant, notification_id)
         )
+        removed += released
+        if (released or before == BEGUN) and self._giving_back is not None:
+            # Channels that were decided before may have sent nothing.
+            await self._giving_back.withdrawn(tenant, notification_id)
         removed += await self._digests.remove(tenant, notification_id)
         # A step of an escalation was sent: only what would follow is taken back.
         stopped = await self._scheduler.cancel(

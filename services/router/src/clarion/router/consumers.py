@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 
 from clarion.api.event.v1.work_pb2 import IntakeChunk, IntakeItem
 from clarion.router.fan_out import Routes
+from clarion.router.giving_back import GivingBack
 from clarion.router.waits import Waits
 from clarion.runtime import chunks
 from clarion.runtime.errors import TransientError
@@ -34,12 +35,14 @@ class IntakeHandler:
         publisher: Publisher,
         waits: Waits | None = None,
         flow: str = LANES[0],
+        giving_back: GivingBack | None = None,
     ) -> None:
         """Without ``waits`` what is handled does not count as waiting in its lane."""
         self._router = router
         self._publisher = publisher
         self._waits = waits
         self._flow = flow
+        self._giving_back = giving_back
 
     async def __call__(self, messages: Sequence[Inbound]) -> None:
         oldest = min(message.stored_time for message in messages)
@@ -60,6 +63,15 @@ class IntakeHandler:
             await self._router.route(items)
         else:
             await self._route_apart(items)
+
+    async def given_up(self, message: Inbound) -> None:
+        """The message became a dead letter."""
+        try:
+            items = IntakeChunk.FromString(message.data).items
+        except DecodeError:
+            return
+        if self._giving_back is not None:
+            await self._giving_back.given_up(items)
 
     async def _route_apart(self, items: Sequence[IntakeItem]) -> None:
         try:

@@ -17,7 +17,7 @@ from clarion.api.templating.v1.template_service_pb2 import RenderResult
 from clarion.router.deciding import FAILED, PLANNED, ChannelPlan, Plan
 from clarion.router.digests.fitting import fit
 from clarion.router.permit_rules import is_unchecked, limits_of
-from clarion.router.permits import planned_together
+from clarion.router.permits import deliveries_to_end, is_followed
 from clarion.router.render_item import render_item
 from clarion.router.rules import rules_of
 from clarion.runtime.ids import delivery_id, event_id
@@ -97,7 +97,8 @@ def write_down(
     trace.strategy = plan.strategy
     jobs: list[EncodedJob] = []
     contents = [content_of(plan, channel, rendered) for channel in plan.channels]
-    deliveries = planned_together(plan)
+    deliveries = deliveries_to_end(plan)
+    followed = deliveries and not plan.is_plain and is_followed(plan)
     for channel, content in zip(plan.channels, contents, strict=True):
         decision = trace.channels.add(
             channel=channel.channel, outcome=channel.outcome, reason=channel.reason
@@ -110,6 +111,10 @@ def write_down(
         decision.template_version = content.template_version
         job = _job_for(plan, channel.channel, content, trace_parent)
         job.deliveries = deliveries
+        if followed:
+            job.followed = True
+        if 0 < len(channel.targets) < deliveries or followed:
+            job.channel_deliveries = len(channel.targets)
         if plan.fallback:
             job.fallback = plan.fallback
             job.fallback_deliveries = len(channel.targets)

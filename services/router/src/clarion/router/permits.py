@@ -22,6 +22,7 @@ from clarion.router.deciding import (
 )
 from clarion.router.digests.windows import Wait
 from clarion.router.notification_types import DEFER, DIGEST
+from clarion.runtime.delivery.unsent_counts import Count
 
 LIMITS_UNAVAILABLE = "limits_unavailable"
 """The reason of what waits until its limits can be counted."""
@@ -55,31 +56,71 @@ def permit_for(plan: Plan) -> AcquireItem:
 def unused_permit(plan: Plan) -> AcquireItem | None:
     """What was taken for channels that then could not be rendered or stand by.
 
-    All of it when no channel is sent on; where only some of the channels were
-    released, the others may have used it.
+    All of it when no channel is sent on, now or before.
     """
     failed = [one.channel for one in plan.channels if one.outcome in (FAILED, STANDBY)]
     if not failed or plan.permit is None or plan.permit.unchecked:
         return None
     unused = permit_for(plan)
-    unused.channels[:] = [] if plan.is_whole and not plan.planned else failed
+    is_all = not plan.planned and planned_before(plan) == 0
+    unused.channels[:] = [] if is_all else failed
     return unused
 
 
-def planned_together(plan: Plan) -> int:
+def held_permit(plan: Plan) -> AcquireItem:
+    """What was taken for a plan that is not handed over."""
+    held = permit_for(plan)
+    if planned_before(plan) == 0:
+        held.ClearField("channels")
+    return held
+
+
+def planned_before(plan: Plan) -> int | None:
+    """How many deliveries earlier decisions planned; None where nobody knows.
+
+    Of a part that a router left which did not count nobody knows.
+    """
+    item = plan.item
+    if item.HasField("deliveries"):
+        return item.deliveries
+    return 0 if plan.is_whole else None
+
+
+def planned_so_far(plan: Plan) -> int:
+    """How many deliveries are planned by this and the earlier decisions."""
+    own = sum(len(one.targets) for one in plan.channels if one.outcome == PLANNED)
+    return (planned_before(plan) or 0) + own
+
+
+def is_followed(plan: Plan) -> bool:
+    """Whether channels of it may be decided later."""
+    return any(one.outcome in (DEFERRED, STANDBY) for one in plan.channels)
+
+
+def deliveries_to_end(plan: Plan) -> int:
     """How many deliveries have to end unsent for the permit to be given back.
 
-    0 where there is none to give back, or where other channels may use it.
+    0 where there is none to give back, or nobody knows.
     """
-    if plan.permit is None or plan.permit.unchecked or not plan.is_whole:
+    before = planned_before(plan)
+    if plan.permit is None or before is None:
         return 0
-    count = 0
-    for channel in plan.channels:
-        if channel.outcome == PLANNED:
-            count += len(channel.targets)
-        elif channel.outcome in (DEFERRED, STANDBY):
-            return 0
-    return count
+    if plan.permit.unchecked and not before and not is_followed(plan):
+        return 0
+    return planned_so_far(plan)
+
+
+def part_of(plan: Plan) -> Count | None:
+    """What a later part of a notification adds to the count of what ended unsent."""
+    item = plan.item
+    if not item.deliveries:
+        return None
+    return Count(
+        item.tenant_id,
+        item.notification_id,
+        planned_so_far(plan),
+        not is_followed(plan),
+    )
 
 
 def apply_permit(plan: Plan, permit: AcquireResult, now: datetime) -> None:

@@ -15,7 +15,7 @@ from clarion.api.event.v1.work_pb2 import IntakeItem
 from clarion.router.deciding import DEFERRED, STANDBY, Plan
 from clarion.router.notification_types import ALL
 from clarion.router.strategies.chain import RELEASE as CAUSE
-from clarion.router.strategies.chain import following
+from clarion.router.strategies.chain import count_on, following
 from clarion.runtime import chunks
 from clarion.runtime.ids import event_id
 from clarion.runtime.streams import INTAKE, due_subject, later_subject
@@ -55,6 +55,7 @@ def release_of(plan: Plan, now: Timestamp) -> Release | None:
         later.CopyFrom(item)
         later.release = item.release + 1
         later.channels[:] = [channel.channel for channel in waiting]
+        count_on(plan, later)
     else:
         # Who stands by comes along: it is used if those before it then do not do.
         later = following(

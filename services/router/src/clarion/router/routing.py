@@ -39,6 +39,7 @@ from clarion.router.strategies.stepping import Stepping
 from clarion.router.waits import Waits
 from clarion.runtime import chunks
 from clarion.runtime.clock import Clock
+from clarion.runtime.delivery.unsent_counts import InMemoryUnsentCounts
 from clarion.runtime.jetstream import Publisher, Scheduler
 from clarion.runtime.pacing import Governor, current_flow, waiting_since
 from clarion.runtime.streams import (
@@ -84,11 +85,14 @@ class Router:
         governor: Governor | None = None,
         stepping: Stepping | None = None,
         riding: Riding | None = None,
+        giving_back: GivingBack | None = None,
     ) -> None:
         self._governor = governor or Governor(STEP)
         self._riding = riding or Riding(Waits(clock), timedelta(0))
         self._neighbours = neighbours
-        self._giving_back = GivingBack(neighbours, scheduler, clock)
+        self._giving_back = giving_back or GivingBack(
+            neighbours, scheduler, clock, InMemoryUnsentCounts()
+        )
         self._publisher = publisher
         self._collapsing = collapsing or Collapsing(InMemoryLatest())
         self._turns = turns or InMemoryTurns()
@@ -128,6 +132,7 @@ class Router:
                 trace_parents = [_enter_span(spans, item) for item in run]
                 plans = await self._decide(tenant, run)
                 await self._collapsing.judge(plans)
+                await self._giving_back.leftovers(tenant, plans)
                 await self._limit(tenant, plans)
                 await self._hand_over(tenant, plans, trace_parents)
 
@@ -166,6 +171,18 @@ class Router:
     async def _hand_over(
         self, tenant: str, plans: Sequence[Plan], trace_parents: Sequence[str]
     ) -> None:
+        try:
+            jobs, events = await self._prepare(tenant, plans, trace_parents)
+        except Exception:
+            self._giving_back.keep_in_mind(plans)
+            raise
+        await self._publish(jobs, events)
+        metrics.record_decisions(plans)
+
+    async def _prepare(
+        self, tenant: str, plans: Sequence[Plan], trace_parents: Sequence[str]
+    ) -> tuple[list[EncodedJob], list[tuple[str, bytes]]]:
+        """Writes the plans down and stores all that has to be there before the jobs."""
         wanting = [item for plan in plans for item in render_items_for(plan)]
         results = await self._neighbours.render(tenant, wanting) if wanting else ()
         rendered = {(result.key, result.channel): result for result in results}
@@ -200,6 +217,7 @@ class Router:
                 unused.append(permit)
         if unused:
             await self._giving_back.permits(tenant, unused)
+        await self._giving_back.parts(plans)
         await self._collapsing.record(plans)
         if turns:
             await self._turns.decided(turns)
@@ -207,8 +225,7 @@ class Router:
         await _all(self._schedule(release) for release in releases)
         await self._collect(folds)
         await self._stepping.set_timers(plans)
-        await self._publish(jobs, events)
-        metrics.record_decisions(plans)
+        return jobs, events
 
     async def _schedule(self, release: Release) -> None:
         await self._scheduler.schedule(

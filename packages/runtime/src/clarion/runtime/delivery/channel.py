@@ -16,12 +16,14 @@ from clarion.runtime.delivery.chains import Chains
 from clarion.runtime.delivery.channel_servicer import ChannelServicer
 from clarion.runtime.delivery.claims import DONE_TTL, LEASE, Claims
 from clarion.runtime.delivery.follow_ups import FollowUps
+from clarion.runtime.delivery.given_up import GivenUp
 from clarion.runtime.delivery.lanes import DEFAULT_LANES, LaneLimits, limits_of
 from clarion.runtime.delivery.provider import Choose, OnFailed, Provider
 from clarion.runtime.delivery.reached import ValkeyReached
 from clarion.runtime.delivery.recorder import Recorder
 from clarion.runtime.delivery.sink import SinkProvider
 from clarion.runtime.delivery.unsent import Unsent
+from clarion.runtime.delivery.unsent_counts import ValkeyUnsentCounts
 from clarion.runtime.delivery.worker import DeliveryWorker
 from clarion.runtime.jetstream.consumer import Consumer
 from clarion.runtime.jetstream.event_publisher import (
@@ -90,6 +92,9 @@ async def add_channel(
         has_receipts=has_receipts,
         sent_is_delivered=sent_is_delivered,
     )
+    unsent = Unsent(
+        ValkeyUnsentCounts(redis), streams.publisher, streams.scheduler, clock
+    )
     recorder = Recorder(
         channel,
         marks=claims,
@@ -99,7 +104,7 @@ async def add_channel(
         policy=policy,
         clock=clock,
         follow_ups=follow_ups or None,
-        unsent=Unsent(redis, streams.publisher, streams.scheduler, clock),
+        unsent=unsent,
         chains=chains,
     )
     worker = DeliveryWorker(
@@ -113,6 +118,7 @@ async def add_channel(
         lanes=lanes,
         lease=lease,
     )
+    given_up = GivenUp(redis, unsent)
     service.on_close(recorder.close)
     for provider in providers:
         service.depends_on(f"provider-{provider.name}", provider.check)
@@ -125,6 +131,7 @@ async def add_channel(
                 stream=table.WORK,
                 durable=table.durable_name(channel, flow),
                 handle=worker.handler(flow),
+                given_up=given_up,
                 concurrency=limits.calls,
                 max_messages=limits.messages,
                 max_bytes=limits.message_bytes,

@@ -37,7 +37,7 @@ from clarion.runtime.delivery.follow_ups import FollowUps
 from clarion.runtime.delivery.outcome import OutcomeKind
 from clarion.runtime.delivery.spans import end_span
 from clarion.runtime.delivery.turns import is_over, look_later
-from clarion.runtime.delivery.unsent import Unsent, is_unsent
+from clarion.runtime.delivery.unsent import Unsent, is_unsent, is_withdrawn
 from clarion.runtime.errors import TransientError
 from clarion.runtime.jetstream.ports import Scheduler
 from clarion.runtime.retry import backoff
@@ -284,9 +284,11 @@ class Recorder:
         unsent = self._unsent
         if unsent is None:
             return
-        jobs = [entry.job for entry in entries if is_unsent(entry)]
-        if jobs:
-            await self._stored("unsent", lambda: unsent.ended(jobs))
+        ended = [entry for entry in entries if is_unsent(entry)]
+        if ended:
+            jobs = [entry.job for entry in ended]
+            withdrawn = {e.job.delivery_id for e in ended if is_withdrawn(e)}
+            await self._stored("unsent", lambda: unsent.ended(jobs, withdrawn))
 
     async def _tell(self, failures: Sequence[Entry]) -> None:
         follow_ups = self._follow_ups

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 Handle = Callable[[Sequence[Inbound]], Awaitable[None]]
+GivenUp = Callable[[Inbound], Awaitable[None]]
 
 _HOLD_FIRST = timedelta(milliseconds=100)
 _HOLD_MOST = timedelta(seconds=5)
@@ -49,6 +50,8 @@ class Consumer:
     * It raises anything else: the same, but alone a message is given back with
       ``retry_first``, doubling, and goes to the DLQ at its ``give_up_at``-th delivery.
 
+    ``given_up`` is told about what went to the DLQ, perhaps more often than once.
+
     Handlers must be idempotent: after a crash messages come again. Without an
     ``observer`` the metrics of the queues are recorded (jetstream/metrics.py).
     """
@@ -70,6 +73,7 @@ class Consumer:
         retry_first: timedelta = timedelta(milliseconds=500),
         gather: timedelta = timedelta(0),
         observer: ConsumerObserver | None = None,
+        given_up: GivenUp | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.stream = stream
@@ -85,6 +89,7 @@ class Consumer:
         self._retry_first = retry_first
         self._gather = gather.total_seconds()
         self._observer = observer or MeasuringObserver()
+        self._given_up = given_up
         self._clock = clock or SystemClock()
         self._holding = Holding(streams, ack_wait)
         self._buffer: deque[Delivery] = deque()
@@ -316,6 +321,8 @@ class Consumer:
                 await self._streams.dead_letters.put_failed(
                     delivery.inbound, error, self._clock.now()
                 )
+                if self._given_up is not None:
+                    await self._given_up(delivery.inbound)
                 break
             except TransientError as exc:
                 await self._hold([delivery], exc, attempt)

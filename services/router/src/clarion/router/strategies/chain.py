@@ -13,6 +13,7 @@ from clarion.api.event.v1.work_pb2 import IntakeItem
 from clarion.router.deciding import DEFERRED, PLANNED, ChannelPlan, Plan
 from clarion.router.deliveries import Rendered, content_of
 from clarion.router.notification_types import ALL, ESCALATE
+from clarion.router.permits import planned_before, planned_so_far
 from clarion.runtime.streams import later_subject
 
 TIMER = "timer"
@@ -75,9 +76,16 @@ def following(plan: Plan, cause: str, channels: list[str]) -> IntakeItem:
     later.release = item.release + 1
     later.channels[:] = channels
     later.ClearField("escalation")
+    count_on(plan, later)
     # The type may be another one by then; a chain that was begun is ended as such.
     later.notification.strategy = plan.strategy
     if plan.strategy == ESCALATE:
         later.escalation.until = plan.escalate_until
         later.escalation.cause = cause
     return later
+
+
+def count_on(plan: Plan, later: IntakeItem) -> None:
+    """Tells the next decision how many deliveries are planned before it."""
+    if planned_before(plan) is not None:
+        later.deliveries = planned_so_far(plan)

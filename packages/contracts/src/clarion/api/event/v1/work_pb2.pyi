@@ -66,6 +66,7 @@ class IntakeItem(_message.Message):
     DIGEST_FIELD_NUMBER: _builtins.int
     GIVE_BACK_FIELD_NUMBER: _builtins.int
     ESCALATION_FIELD_NUMBER: _builtins.int
+    DELIVERIES_FIELD_NUMBER: _builtins.int
     notification_id: _builtins.str
     """The id that the caller got."""
     tenant_id: _builtins.str
@@ -82,6 +83,8 @@ class IntakeItem(_message.Message):
     """The permit that it had is given back, or what was counted for channels, and nothing is decided. Notification says only
     whose it was, and that it is over.
     """
+    deliveries: _builtins.int
+    """How many deliveries the decisions before this one planned. Absent for the first decision."""
     @_builtins.property
     def notification(self) -> _notification_pb2.Notification:
         """What was asked for."""
@@ -129,12 +132,15 @@ class IntakeItem(_message.Message):
         digest: Global___DigestMark | None = ...,
         give_back: _builtins.bool = ...,
         escalation: Global___Escalation | None = ...,
+        deliveries: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "broadcast", b"broadcast", "digest", b"digest", "escalation", b"escalation", "notification", b"notification", "recurrence", b"recurrence"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_deliveries", b"_deliveries", "accepted_time", b"accepted_time", "broadcast", b"broadcast", "deliveries", b"deliveries", "digest", b"digest", "escalation", b"escalation", "notification", b"notification", "recurrence", b"recurrence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "broadcast", b"broadcast", "channels", b"channels", "digest", b"digest", "escalation", b"escalation", "give_back", b"give_back", "key_id", b"key_id", "notification", b"notification", "notification_id", b"notification_id", "ordered", b"ordered", "recurrence", b"recurrence", "release", b"release", "tenant_id", b"tenant_id", "trace_parent", b"trace_parent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_deliveries", b"_deliveries", "accepted_time", b"accepted_time", "broadcast", b"broadcast", "channels", b"channels", "deliveries", b"deliveries", "digest", b"digest", "escalation", b"escalation", "give_back", b"give_back", "key_id", b"key_id", "notification", b"notification", "notification_id", b"notification_id", "ordered", b"ordered", "recurrence", b"recurrence", "release", b"release", "tenant_id", b"tenant_id", "trace_parent", b"trace_parent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__deliveries: _TypeAlias = _typing.Literal["deliveries"]  # noqa: Y015
+    _WhichOneofArgType__deliveries: _TypeAlias = _typing.Literal["_deliveries", b"_deliveries"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__deliveries) -> _WhichOneofReturnType__deliveries | None: ...
 
 Global___IntakeItem: _TypeAlias = IntakeItem  # noqa: Y015
 
@@ -477,6 +483,8 @@ class DeliveryJob(_message.Message):
     ORDER_WAITS_FIELD_NUMBER: _builtins.int
     ORDER_AHEAD_FIELD_NUMBER: _builtins.int
     DELIVERIES_FIELD_NUMBER: _builtins.int
+    FOLLOWED_FIELD_NUMBER: _builtins.int
+    CHANNEL_DELIVERIES_FIELD_NUMBER: _builtins.int
     CRITICAL_FIELD_NUMBER: _builtins.int
     delivery_id: _builtins.str
     """The id, derived from notification, channel and target."""
@@ -515,8 +523,14 @@ class DeliveryJob(_message.Message):
     order_ahead: _builtins.int
     """How many were in front of it when it waited last."""
     deliveries: _builtins.int
-    """How many deliveries were planned together with this one, itself included. When all of them end without being sent,
-    the notification's permit is given back. 0: there is nothing to give back.
+    """How many deliveries of the notification are planned so far, itself included. When all of them end without being
+    sent, and nothing follows, the notification's permit is given back. 0: there is nothing to give back.
+    """
+    followed: _builtins.bool
+    """Whether channels that are deferred or stand by may be decided after this one."""
+    channel_deliveries: _builtins.int
+    """How many deliveries are planned on this channel, where others are planned on other channels. When all of them end
+    without being sent, what was counted for the channel is given back.
     """
     critical: _builtins.bool
     """Whether its type is critical: a mail of it goes to an address that is suppressed for the reason unsubscribe."""
@@ -566,11 +580,13 @@ class DeliveryJob(_message.Message):
         order_waits: _builtins.int = ...,
         order_ahead: _builtins.int = ...,
         deliveries: _builtins.int = ...,
+        followed: _builtins.bool = ...,
+        channel_deliveries: _builtins.int = ...,
         critical: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "content", b"content", "expires_time", b"expires_time", "first_attempt_time", b"first_attempt_time", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "attempt", b"attempt", "category", b"category", "channel", b"channel", "collapse_key", b"collapse_key", "content", b"content", "critical", b"critical", "deliveries", b"deliveries", "delivery_id", b"delivery_id", "escalate_until", b"escalate_until", "expires_time", b"expires_time", "fallback", b"fallback", "fallback_deliveries", b"fallback_deliveries", "first_attempt_time", b"first_attempt_time", "notification_id", b"notification_id", "order_ahead", b"order_ahead", "order_waits", b"order_waits", "ordered", b"ordered", "priority", b"priority", "target", b"target", "tenant_id", b"tenant_id", "trace_parent", b"trace_parent", "type", b"type", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "attempt", b"attempt", "category", b"category", "channel", b"channel", "channel_deliveries", b"channel_deliveries", "collapse_key", b"collapse_key", "content", b"content", "critical", b"critical", "deliveries", b"deliveries", "delivery_id", b"delivery_id", "escalate_until", b"escalate_until", "expires_time", b"expires_time", "fallback", b"fallback", "fallback_deliveries", b"fallback_deliveries", "first_attempt_time", b"first_attempt_time", "followed", b"followed", "notification_id", b"notification_id", "order_ahead", b"order_ahead", "order_waits", b"order_waits", "ordered", b"ordered", "priority", b"priority", "target", b"target", "tenant_id", b"tenant_id", "trace_parent", b"trace_parent", "type", b"type", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
