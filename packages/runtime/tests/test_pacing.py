@@ -266,6 +266,33 @@ async def test_much_of_a_higher_lane_does_not_starve_a_lower_one():
     assert process.done[LOW_OVER] > process.done["high"] / 3
 
 
+async def test_a_step_does_not_begin_while_what_is_fast_is_under_way():
+    process = Process()
+    clock = process.clock
+    await process.step(LOW_OVER, "a", 32)
+    clock.advance(timedelta(seconds=5))
+    for _ in range(10):
+        await process.step("high", "b", 1)
+        seen = clock.monotonic() - 100e-6
+        await process.step(LOW_OVER, "a", 32)
+        assert clock.monotonic() - seen > 0.015
+        clock.advance(timedelta(seconds=0.5))
+
+
+async def test_a_step_begins_in_the_end_where_something_fast_always_is():
+    clock = FakeClock()
+
+    async def sleep(seconds: float) -> None:
+        clock.advance(timedelta(seconds=seconds))
+        await governor.admit("high", {"b"}, 1)
+
+    governor = Governor(32, clock=clock, cpu=lambda: 0.0, sleep=sleep)
+    await governor.admit("high", {"b"}, 1)
+    start = clock.monotonic()
+    assert await governor.admit(LOW_OVER, {"a"}, 512) == 32
+    assert clock.monotonic() - start == pytest.approx(0.036)
+
+
 async def test_a_cancelled_wait_leaves_the_turn_to_the_next():
     clock = FakeClock()
     gate = asyncio.Event()
@@ -276,6 +303,7 @@ async def test_a_cancelled_wait_leaves_the_turn_to_the_next():
 
     governor = Governor(32, clock=clock, cpu=lambda: 0.0, sleep=sleep)
     await governor.admit("high", {"b"}, 1)
+    clock.advance(timedelta(seconds=0.1))
     await governor.admit(LOW_OVER, {"a"}, 512)
     first = asyncio.create_task(governor.admit(LOW_OVER, {"a"}, 512))
     second = asyncio.create_task(governor.admit(LOW_OVER, {"a"}, 512))
@@ -298,6 +326,7 @@ async def test_who_waits_for_a_turn_does_not_pause_when_the_others_are_gone():
 
     governor = Governor(32, clock=clock, cpu=lambda: 0.0, sleep=sleep)
     await governor.admit("high", {"b"}, 1)
+    clock.advance(timedelta(seconds=0.1))
     await governor.admit(LOW_OVER, {"a"}, 512)
     waiting = [governor.admit(LOW_OVER, {"a"}, 32) for _ in range(5)]
     calls = asyncio.gather(*waiting)

@@ -60,17 +60,25 @@ class Activity:
         traffic of a higher lane; and for an overflow, what another tenant sends within
         its share, in whichever lane.
         """
-        seen = [self._last[higher] for higher in self._higher(flow)]
-        if _IS_OVERFLOW[flow]:
-            others = (self._latest, self._other)
-            seen += (at for tenant, at in others if tenant not in tenants)
         since = now - LATELY
+        seen = self._before(flow, tenants)
         return min((waited for at, waited in seen if at >= since), default=None)
+
+    def last_before(self, flow: str, tenants: Container[str]) -> float:
+        """When that was seen last which goes before this flow of these tenants."""
+        return max((at for at, _ in self._before(flow, tenants)), default=_NEVER[0])
 
     def rate_before(self, flow: str) -> float:
         """Items a second of the higher lanes."""
         rank = _RANK[flow]
         return sum(rate for of, rate in self._rates.items() if _RANK[of] < rank)
+
+    def _before(self, flow: str, tenants: Container[str]) -> list[_Seen]:
+        seen = [self._last[higher] for higher in self._higher(flow)]
+        if _IS_OVERFLOW[flow]:
+            others = (self._latest, self._other)
+            seen += (at for tenant, at in others if tenant not in tenants)
+        return seen
 
     def _higher(self, flow: str) -> Iterable[str]:
         rank = _RANK[flow]

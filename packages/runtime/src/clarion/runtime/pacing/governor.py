@@ -30,6 +30,12 @@ _LONGEST_PAUSE = 1.0
 """Seconds after a step that is larger than the usual one: those for whom it was taken
 may be gone by then."""
 
+_UNDER_WAY = 0.012
+"""Seconds that what is fast spends in a process: a step that begins meanwhile is in its
+way at once, one that begins later only in that of what comes next."""
+_GAPS = 3
+"""How often a step waits for that; where much is fast there is never such a moment."""
+
 _flow: ContextVar[str] = ContextVar("flow", default=LANES[0])
 _since: ContextVar[datetime | None] = ContextVar("since", default=None)
 
@@ -106,13 +112,15 @@ class Governor:
                     now = self._now()
                     # Whoever was made way for may be gone since.
                     if activity.wait_before(flow, tenants, now) is not None:
-                        items, now = await self._pause(flow, items)
+                        items, now = await self._pause(flow, tenants, items)
                 activity.saw(flow, tenants, now, waited)
         activity.count(flow, items, now)
         self._cost.count(items, now, self._cpu())
         return items
 
-    async def _pause(self, flow: str, items: int) -> tuple[int, float]:
+    async def _pause(
+        self, flow: str, tenants: Collection[str], items: int
+    ) -> tuple[int, float]:
         """Waits for the flow's next step and takes it; its items and the time then."""
         before = now = self._now()
         wait = self._budgets.wait(flow, before)
@@ -120,6 +128,7 @@ class Governor:
             await self._sleep(wait)
             now = self._now()
             self._strain.late(now - before - wait)
+        now = await self._gap(flow, tenants, now)
         per_second = self._strain.factor * self._budgets.share(flow) / self._cost.item
         # Where there is much of the higher ones, they wait for each other: this one
         # may do twice what they do together, so that it never holds back a mixed load.
@@ -127,3 +136,13 @@ class Governor:
         items = min(items, max(self._step, int(per_second * _LONGEST_PAUSE)))
         self._budgets.spend(flow, items / per_second, now)
         return items, now
+
+    async def _gap(self, flow: str, tenants: Collection[str], now: float) -> float:
+        """Waits for a moment at which nothing that goes before is under way here."""
+        for _ in range(_GAPS):
+            left = self._activity.last_before(flow, tenants) + _UNDER_WAY - now
+            if left <= 0:
+                break
+            await self._sleep(left)
+            now = self._now()
+        return now
