@@ -299,3 +299,14 @@ def test_an_item_of_encoded_fields_says_what_a_message_would(
     )
     item = render_item(plan, template_id, ["push", "sms"])
     assert RenderItem.FromString(item) == expected
+
+
+def test_what_waited_is_rendered_with_what_was_published_when_it_was_accepted(
+    make_item: Any, person: Any
+) -> None:
+    now, scheduled, released = (make_item(channels=["push"]) for _ in range(3))
+    scheduled.notification.scheduled_at.FromDatetime(NOW)
+    released.release = 1
+    plans = [decide(item, person(), NOW) for item in (now, scheduled, released)]
+    times = [render_items(plan)[0].published_time for plan in plans]
+    assert times == [Timestamp(), scheduled.accepted_time, released.accepted_time]

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from clarion.runtime.errors import UnavailableError
 from clarion.runtime.testing import FakeClock
-from clarion.templating.published import PublishedVersions
+from clarion.templating.content import Publication
+from clarion.templating.published import PublishedVersions, version_at
 
 
 class Source:
@@ -98,3 +99,27 @@ async def test_where_nothing_is_known_a_database_that_is_down_is_an_error(
         await published.of("t")
     source.fails = False
     assert await published.of("t") == {"a": 1}
+
+
+def hour(number):
+    return datetime(2026, 11, 23, number, tzinfo=UTC)
+
+
+PUBLISHED = [Publication(hour(n), v) for n, v in ((8, 1), (10, 2), (12, 1), (12, 3))]
+# (what was published, when, the version that was used then)
+THEN = [
+    (PUBLISHED, 9, 1),
+    (PUBLISHED, 8, 1),
+    (PUBLISHED, 10, 2),
+    (PUBLISHED, 11, 2),
+    (PUBLISHED, 12, 3),
+    (PUBLISHED, 23, 3),
+    (PUBLISHED, 7, 1),
+    ([Publication(None, 4), *PUBLISHED], 7, 4),
+    ([], 9, 0),
+]
+
+
+@pytest.mark.parametrize(("publications", "at", "version"), THEN)
+def test_of_an_instant_the_version_of_then_is_used(publications, at, version):
+    assert version_at(publications, hour(at)) == version

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc.code_pb2 import INVALID_ARGUMENT, NOT_FOUND
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 
@@ -138,6 +139,33 @@ async def test_data_is_checked_against_the_schema(mesh, shop):
     assert good.content.body == "x"
     assert "n" in missing.error.message
     assert wrong.error.message.startswith("data.n:")
+
+
+async def test_what_was_accepted_before_a_change_is_rendered_as_it_was(mesh, shop):
+    before = item(template_id="order", published_time=instant())
+    await shop.PutTemplate(put("order", variant(body="old")))
+    between = instant()
+    await shop.PutTemplate(put("order", variant(body="new")))
+    results = await render(
+        mesh,
+        item(template_id="order", published_time=between),
+        item(type="order", published_time=between),
+        item(template_id="order", published_time=instant()),
+        item(template_id="order"),
+        item(template_id="order", template_version=2, published_time=between),
+        before,
+        item(type="other", published_time=between, message="default"),
+    )
+    assert [result.content.body for result in results] == [
+        "old", "old", "new", "new", "new", "old", "default"
+    ]  # fmt: skip
+
+
+def instant():
+    """Now, as the clock of the database is."""
+    now = Timestamp()
+    now.GetCurrentTime()
+    return now
 
 
 async def test_a_batch_is_answered_in_order(mesh):

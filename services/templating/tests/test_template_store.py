@@ -4,7 +4,10 @@ import asyncio
 
 import pytest
 
-from clarion.templating.content import Content, Variant
+from clarion.client.embedded.servers import PostgresServer
+from clarion.runtime.migrations import migrate, migrations_of
+from clarion.runtime.postgres import open_pool
+from clarion.templating.content import Content, Publication, Variant
 from clarion.templating.in_memory import InMemoryTemplateStore
 from clarion.templating.postgres.template_store import PostgresTemplateStore
 
@@ -100,3 +103,54 @@ async def test_writers_at_once_get_versions_of_their_own(store):
         *(store.put("t", "a", content(str(n % 4)), publish=True) for n in range(8))
     )
     assert {one.version for one in stored} == {1, 2, 3, 4}
+
+
+async def test_what_was_published_when_is_known(store):
+    await store.put("t", "a", content("1"), publish=True)
+    await store.put("t", "a", content("2"), publish=True)
+    await store.put("t", "a", content("3"), publish=False)
+    # Publishing what is published already is nothing new.
+    await store.put("t", "a", content("2"), publish=True)
+    await store.publish("t", "a", 1)
+    await store.put("t", "b", content("1"), publish=True)
+    await store.put("t", "draft", content("1"), publish=False)
+    found = await store.publications("t")
+    assert [one.version for one in found["a"]] == [1, 2, 1]
+    times = [one.published_time for one in found["a"]]
+    assert times == sorted(times)
+    assert times[0].tzinfo is not None
+    assert set(found) == {"a", "b"}
+    assert await store.publications("other") == {}
+
+
+@pytest.mark.integration
+async def test_writers_at_once_leave_every_publication(pool):
+    store = PostgresTemplateStore(pool)
+    await asyncio.gather(
+        *(store.put("t", "a", content(str(n)), publish=True) for n in range(8))
+    )
+    versions = [one.version for one in (await store.publications("t"))["a"]]
+    assert sorted(versions) == list(range(1, 9))
+    assert await store.published("t") == {"a": versions[-1]}
+
+
+@pytest.mark.integration
+async def test_what_was_published_before_times_were_kept_always_was(tmp_path):
+    steps = migrations_of("templating")
+    async with PostgresServer(tmp_path) as server:
+        await asyncio.to_thread(migrate, server.url, "templating", steps[:1])
+        pool = await open_pool(server.url, "templating")
+        async with pool.connection() as connection:
+            for statement in _BEFORE.split(";"):
+                await connection.execute(statement)
+        await asyncio.to_thread(migrate, server.url, "templating", steps)
+        found = await PostgresTemplateStore(pool).publications("t")
+        assert found == {"a": [Publication(None, 2)]}
+        await pool.close()
+
+
+_BEFORE = """
+INSERT INTO templates VALUES ('t', 'a', 3, 2), ('t', 'draft', 1, NULL);
+INSERT INTO template_versions (tenant, template_id, version, content, content_hash)
+SELECT 't', 'a', n, '{}', n::text::bytea FROM generate_series(1, 3) AS n
+"""

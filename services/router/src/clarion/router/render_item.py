@@ -17,6 +17,7 @@ _TITLE = RenderItem.TITLE_FIELD_NUMBER
 _MESSAGE = RenderItem.MESSAGE_FIELD_NUMBER
 _DATA = RenderItem.DATA_FIELD_NUMBER
 _RECIPIENT = RenderItem.RECIPIENT_FIELD_NUMBER
+_PUBLISHED_TIME = RenderItem.PUBLISHED_TIME_FIELD_NUMBER
 _FIELDS = Struct.FIELDS_FIELD_NUMBER
 _STRING_VALUE = Value.STRING_VALUE_FIELD_NUMBER
 # An entry of a map is a message of a key and a value.
@@ -46,6 +47,10 @@ def render_item(plan: Plan, template_id: str, channels: Sequence[str]) -> bytes:
         item += field(_MESSAGE, notification.message.encode())
     if notification.HasField("data"):
         item += field(_DATA, notification.data.SerializeToString())
+    if plan.item.release or notification.HasField("scheduled_at"):
+        # It waited: what it says is what was meant when it was accepted.
+        accepted = plan.item.accepted_time
+        item += field(_PUBLISHED_TIME, accepted.SerializeToString())
     return item
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 BUILT_IN_PREFIX = "default"
 """Ids that begin with it belong to the service."""
@@ -79,6 +79,14 @@ class Content:
 
 
 _VARIANT_FIELDS = ("channel", "locale", "title", "body", "html")
+
+
+class Publication(NamedTuple):
+    """A version became the one that is used."""
+
+    published_time: datetime | None
+    """None: before anything that is known."""
+    version: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from clarion.templating.content import Content, Template
+from clarion.templating.content import Content, Publication, Template
 
 
 @dataclass(slots=True)
 class _Stored:
     versions: list[Template] = field(default_factory=list)
     published: int = 0
+    publications: list[Publication] = field(default_factory=list)
+
+    def publish(self, version: int) -> None:
+        if version != self.published:
+            self.published = version
+            self.publications.append(Publication(datetime.now(UTC), version))
 
 
 class InMemoryTemplateStore:
@@ -35,7 +41,7 @@ class InMemoryTemplateStore:
             now = datetime.now(UTC)
             stored.versions.append(Template(template_id, version, content, False, now))
         if publish:
-            stored.published = version
+            stored.publish(version)
         return self._at(stored, version)
 
     async def get(
@@ -56,7 +62,7 @@ class InMemoryTemplateStore:
     ) -> Template | None:
         if await self.get(tenant, template_id, version) is None:
             return None
-        self._stored[tenant, template_id].published = version
+        self._stored[tenant, template_id].publish(version)
         return await self.get(tenant, template_id, version)
 
     async def list(self, tenant: str, after: str, limit: int) -> list[Template]:
@@ -72,4 +78,11 @@ class InMemoryTemplateStore:
             template_id: stored.published
             for (of_tenant, template_id), stored in self._stored.items()
             if of_tenant == tenant and stored.published
+        }
+
+    async def publications(self, tenant: str) -> Mapping[str, Sequence[Publication]]:
+        return {
+            template_id: tuple(stored.publications)
+            for (of_tenant, template_id), stored in self._stored.items()
+            if of_tenant == tenant and stored.publications
         }

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from clarion.templating.content import Content, Template
+from clarion.templating.content import Content, Publication, Template
 
 
 class TemplateStore(Protocol):
@@ -38,4 +38,8 @@ class TemplateStore(Protocol):
 
     async def published(self, tenant: str) -> Mapping[str, int]:
         """Id -> version of everything published."""
+        ...
+
+    async def publications(self, tenant: str) -> Mapping[str, Sequence[Publication]]:
+        """Id -> what was published of it when, the oldest first."""
         ...

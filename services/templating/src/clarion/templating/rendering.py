@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Protocol
 
 from google.protobuf.struct_pb2 import Struct
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from clarion.runtime.clock import Clock
 from clarion.runtime.errors import ClarionError, NotFoundError
 from clarion.templating.compiled import CompiledTemplate, Rendered
-from clarion.templating.content import BUILT_IN_PREFIX, DEFAULT_ID
+from clarion.templating.content import BUILT_IN_PREFIX, DEFAULT_ID, Publication
 from clarion.templating.default_template import default_template
 from clarion.templating.engine import DEFAULT_FUEL
 from clarion.templating.errors import data_error, render_error
 from clarion.templating.faults import TemplateFault
 from clarion.templating.metrics import record_batch
 from clarion.templating.ports import TemplateStore
-from clarion.templating.published import PublishedVersions
+from clarion.templating.published import PublishedVersions, version_at
 from clarion.templating.values import Given, for_schemas
 
 _MAX_COMPILED = 5_000
 _BREATH = 100
 """Items after which other calls get a turn: some milliseconds."""
+
+_NOW = Timestamp()
+"""Of an item that is rendered with what is published now."""
 
 Pin = tuple[str, int]
 """A template and its version."""
@@ -51,6 +55,8 @@ class Item(Protocol):
     def data(self) -> Struct: ...
     @property
     def recipient(self) -> Struct: ...
+    @property
+    def published_time(self) -> Timestamp: ...
 
 
 class RenderItem(NamedTuple):
@@ -65,6 +71,7 @@ class RenderItem(NamedTuple):
     message: str
     data: Struct
     recipient: Struct
+    published_time: Timestamp = _NOW
 
 
 class Outcome(NamedTuple):
@@ -103,6 +110,7 @@ class Renderer:
         began = self._clock.monotonic()
         published = await self._published_of(tenant, items)
         pins = [_pin(item, published) for item in items]
+        await self._pin_earlier(tenant, items, pins)
         templates = await self._templates(tenant, set(pins))
         results = []
         for number, (item, pin) in enumerate(zip(items, pins, strict=True), 1):
@@ -122,6 +130,20 @@ class Renderer:
         ):
             return {}
         return await self._published.of(tenant)
+
+    async def _pin_earlier(
+        self, tenant: str, items: Sequence[Item], pins: list[Pin]
+    ) -> None:
+        """Items of which an instant is said get the version of then."""
+        ever: Mapping[str, Sequence[Publication]] | None = None
+        for place, item in enumerate(items):
+            at = item.published_time
+            if not at.seconds or item.template_version:
+                continue
+            if ever is None:
+                ever = await self._published.ever(tenant)
+            then = at.ToDatetime(UTC)
+            pins[place] = _pin(item, _Then(ever, then))
 
     async def _templates(
         self, tenant: str, pins: set[Pin]
@@ -163,7 +185,20 @@ def render_one(template: CompiledTemplate, item: RenderItem, channel: str) -> Ou
     return _render(item._replace(channels=[channel]), pin, template)[0]
 
 
-def _pin(item: Item, published: Mapping[str, int]) -> Pin:
+class _Then:
+    """What was published at an instant."""
+
+    def __init__(
+        self, ever: Mapping[str, Sequence[Publication]], then: datetime
+    ) -> None:
+        self._ever = ever
+        self._then = then
+
+    def get(self, template_id: str, default: int) -> int:
+        return version_at(self._ever.get(template_id, ()), self._then) or default
+
+
+def _pin(item: Item, published: Mapping[str, int] | _Then) -> Pin:
     if item.template_id:
         version = item.template_version or published.get(item.template_id, 0)
         return (item.template_id, version)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from clarion.runtime.postgres import postgres_errors
-from clarion.templating.content import Content, Template
+from clarion.templating.content import Content, Publication, Template
 from clarion.templating.postgres.queries import QUERIES
 
 _Row = tuple[str, int, str, datetime, bool]
@@ -77,6 +77,17 @@ class PostgresTemplateStore:
                     QUERIES["published"], {"tenant": tenant}
                 )
                 return dict(await cursor.fetchall())
+
+    async def publications(self, tenant: str) -> Mapping[str, Sequence[Publication]]:
+        found: dict[str, list[Publication]] = {}
+        with postgres_errors():
+            async with self._pool.connection() as connection:
+                cursor = await connection.execute(
+                    QUERIES["publications"], {"tenant": tenant}
+                )
+                for template_id, at, version in await cursor.fetchall():
+                    found.setdefault(template_id, []).append(Publication(at, version))
+        return found
 
 
 async def _get(

@@ -19,10 +19,17 @@ UPDATE templates SET latest_version = %(version)s
 WHERE tenant = %(tenant)s AND template_id = %(template_id)s;
 
 -- name: publish
-UPDATE templates AS t SET published_version = v.version
-FROM template_versions AS v
-WHERE t.tenant = %(tenant)s AND t.template_id = %(template_id)s
-  AND v.tenant = t.tenant AND v.template_id = t.template_id AND v.version = %(version)s;
+-- Publishing what is published already is no event.
+WITH changed AS (
+    UPDATE templates AS t SET published_version = v.version
+    FROM template_versions AS v
+    WHERE t.tenant = %(tenant)s AND t.template_id = %(template_id)s
+      AND v.tenant = t.tenant AND v.template_id = t.template_id AND v.version = %(version)s
+      AND t.published_version IS DISTINCT FROM v.version
+    RETURNING t.tenant, t.template_id, t.published_version
+)
+INSERT INTO template_publications (tenant, template_id, version)
+SELECT tenant, template_id, published_version FROM changed;
 
 -- name: get
 SELECT v.template_id, v.version, v.content, v.created_time,
@@ -45,3 +52,9 @@ LIMIT %(limit)s;
 SELECT template_id, published_version
 FROM templates
 WHERE tenant = %(tenant)s AND published_version IS NOT NULL;
+
+-- name: publications
+SELECT template_id, nullif(published_time, '-infinity'), version
+FROM template_publications
+WHERE tenant = %(tenant)s
+ORDER BY template_id, published_time;

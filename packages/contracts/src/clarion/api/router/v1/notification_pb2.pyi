@@ -93,7 +93,9 @@ class Notification(_message.Message):
     person was not reached within the type's escalate_after; takes two channels or more. Empty: the type's, else all.
     """
     template_version: _builtins.int
-    """The template's version. 0: the published one at the time of sending."""
+    """The template's version. 0: the one that is published when the notification is accepted, also where it is scheduled or
+    deferred; of a schedule's occurrence, when that is due.
+    """
     @_builtins.property
     def channels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The channels: push, email, sms, in_app. Empty: the type's channels, else push and in_app."""

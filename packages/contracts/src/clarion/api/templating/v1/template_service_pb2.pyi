@@ -451,6 +451,7 @@ class RenderItem(_message.Message):
     DATA_FIELD_NUMBER: _builtins.int
     RECIPIENT_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
+    PUBLISHED_TIME_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """The key by which the caller knows the answer."""
     template_id: _builtins.str
@@ -477,6 +478,12 @@ class RenderItem(_message.Message):
     def recipient(self) -> _struct_pb2.Struct:
         """The person, as {{ recipient.* }}."""
 
+    @_builtins.property
+    def published_time(self) -> _timestamp_pb2.Timestamp:
+        """With template_version 0: the version that was published at this instant, or where there was none yet, the first that
+        was published after it. Absent: the published one.
+        """
+
     def __init__(
         self,
         *,
@@ -490,10 +497,11 @@ class RenderItem(_message.Message):
         data: _struct_pb2.Struct | None = ...,
         recipient: _struct_pb2.Struct | None = ...,
         type: _builtins.str = ...,
+        published_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "recipient", b"recipient"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "published_time", b"published_time", "recipient", b"recipient"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "data", b"data", "key", b"key", "locale", b"locale", "message", b"message", "recipient", b"recipient", "template_id", b"template_id", "template_version", b"template_version", "title", b"title", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "data", b"data", "key", b"key", "locale", b"locale", "message", b"message", "published_time", b"published_time", "recipient", b"recipient", "template_id", b"template_id", "template_version", b"template_version", "title", b"title", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
