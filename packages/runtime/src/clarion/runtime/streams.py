@@ -41,6 +41,9 @@ ADVISORY_DURABLE = "dead-letters"
 DEFAULT_WORK_MAX_BYTES = 4 * 1024**3
 """For both queues together; each has half."""
 ACK_WAIT = timedelta(seconds=30)
+INTAKE_ACK_WAIT = timedelta(seconds=10)
+"""Of what routers decide: nobody leases it, so what a killed one had in hand can go on
+sooner than what may be on its way to a provider."""
 FIRED_TTL = timedelta(hours=24)
 """How long a fired schedule stays in SCHED for WORK to fetch: the longest that WORK
 may be full before what was scheduled is lost."""
@@ -223,7 +226,10 @@ def durables() -> tuple[DurableSpec, ...]:
     return (
         *(
             DurableSpec(
-                durable_name(stage, flow), stream_of(stage), work_subject(stage, flow)
+                durable_name(stage, flow),
+                stream_of(stage),
+                work_subject(stage, flow),
+                ack_wait=INTAKE_ACK_WAIT if stage == INTAKE else ACK_WAIT,
             )
             for stage in STAGES
             for flow in _flows_of(stage)
@@ -235,6 +241,7 @@ def durables() -> tuple[DurableSpec, ...]:
                 due_subject(INTAKE, flow),
                 # What fired before went by INTAKE.
                 starts="new",
+                ack_wait=INTAKE_ACK_WAIT,
             )
             for flow in FLOWS
         ),

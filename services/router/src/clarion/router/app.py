@@ -62,6 +62,7 @@ from clarion.runtime.streams import (
     DIGEST,
     FLOWS,
     INTAKE,
+    INTAKE_ACK_WAIT,
     LANES,
     SCHED,
     durable_name,
@@ -228,6 +229,7 @@ async def build(service: Service, settings: Settings) -> None:
                 concurrency=settings.route_concurrency,
                 max_messages=settings.route_messages,
                 max_bytes=MOST_BATCH_BYTES,
+                ack_wait=INTAKE_ACK_WAIT,
             )
         )
         service.add_consumer(
@@ -242,5 +244,6 @@ async def build(service: Service, settings: Settings) -> None:
                 max_bytes=MOST_BATCH_BYTES,
                 prefetch=MOST_PREFETCHED,
                 gather=FIRED_GATHER,
+                ack_wait=INTAKE_ACK_WAIT,
             )
         )

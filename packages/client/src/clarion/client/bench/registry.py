@@ -25,6 +25,8 @@ BENCHES = {
     "memory": "Resident memory of every process, idle and loaded.",
     "backpressure": "Three times the capacity: refused, bounded, nothing lost.",
     "schedules": "How exact schedules are, and what 100,000 do to the rest.",
+    "escalation": "How late the next channel is used where nobody reads the first.",
+    "topics": "A fan-out to 100,000 whose router is killed in the middle.",
     "lanes": "One tenant's backlog in the low lane: what it does to the others.",
 }
 

@@ -39,6 +39,14 @@ SELECT percentile_cont(ARRAY[0.5, 0.99]) WITHIN GROUP (
 FROM tracking.notifications AS n CROSS JOIN LATERAL unnest(n.attempts) AS a
 WHERE a.outcome = %s AND n.accepted_time BETWEEN to_timestamp(%s) AND to_timestamp(%s)
 """
+_SENT_UNTIL = """
+WITH sent AS (
+    SELECT extract(epoch FROM a.attempt_time) AS at
+    FROM tracking.notifications AS n CROSS JOIN LATERAL unnest(n.attempts) AS a
+    WHERE a.outcome = %s AND a.attempt_time >= to_timestamp(%s)
+), gaps AS (SELECT at, at - lag(at) OVER (ORDER BY at) AS gap FROM sent)
+SELECT max(at)::float8, max(gap)::float8 FROM gaps
+"""
 _SIZES = """
 SELECT coalesce(sum(size) FILTER (WHERE relname LIKE 'events%'), 0)::bigint,
     coalesce(sum(size) FILTER (WHERE relname NOT LIKE 'events%'), 0)::bigint,
@@ -104,7 +112,7 @@ class Tracked:
     async def count(self) -> Tally:
         """Counts every row."""
         tally = Tally()
-        tally.notifications = await self._one("SELECT count(*) FROM notifications")
+        tally.notifications = await self.notifications()
         rows = await self._connection.execute(_DELIVERIES)
         tally.statuses = {_STATUSES[s]: n for s, n in await rows.fetchall()}
         tally.sent = await self._one(
@@ -112,6 +120,17 @@ class Tracked:
             f"WHERE outcome = {_SENT_ATTEMPT}"
         )
         return tally
+
+    async def notifications(self) -> int:
+        """Those that are known."""
+        return await self._one("SELECT count(*) FROM notifications")
+
+    async def sent_until(self, start: float) -> tuple[float, float]:
+        """When the last attempt since then was made, and the longest wait for one."""
+        rows = await self._connection.execute(_SENT_UNTIL, (_SENT_ATTEMPT, start))
+        row = await rows.fetchone()
+        last, gap = row or (None, None)
+        return last or start, gap or 0.0
 
     async def latency_ms(self, start: float, end: float) -> dict[str, float]:
         """From accepting to the provider, of those accepted between two instants."""
