@@ -113,6 +113,27 @@ async def test_a_call_is_bounded_by_bytes(streams, consume, recorder):
     assert max(recorder.calls) == 2
 
 
+async def test_who_wants_to_is_told_of_dead_letters_until_it_is_done(
+    streams, consume, recorder, emptied
+):
+    told: list[bytes] = []
+
+    async def handle(messages) -> None:
+        raise PoisonError("broken", "it always is")
+
+    async def given_up(message) -> None:
+        told.append(message.data)
+        if len(told) == 1:
+            raise UnavailableError
+
+    await send(streams, 1)
+    await consume(handle, given_up=given_up, observer=recorder)
+    await emptied()
+    assert len(told) == 2
+    assert len(set(told)) == 1
+    assert len((await streams.dead_letters.page()).letters) == 1
+
+
 async def test_no_more_than_concurrency_calls_run_at_once(streams, consume):
     running = peak = done = 0
     release = asyncio.Event()
