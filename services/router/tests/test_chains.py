@@ -17,10 +17,11 @@ from clarion.api.recipients.v1.recipient_pb2 import QuietHours
 from clarion.api.templating.v1.template_service_pb2 import RenderResult
 from clarion.router.admission import AdmissionLimits, objections
 from clarion.router.cancelling import Cancellation, InMemoryCancelMarks
-from clarion.router.deciding import ChannelPlan, Plan, decide
+from clarion.router.deciding import decide
 from clarion.router.explaining import Explanation
 from clarion.router.in_memory import UNKNOWN, InMemoryNeighbours
 from clarion.router.notification_types import TypePolicy
+from clarion.router.plan import ChannelPlan, Plan
 from clarion.router.routing import Router
 from clarion.router.strategies.chain import use_first
 from clarion.router.strategies.escalations import InMemoryEscalations

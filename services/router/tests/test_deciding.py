@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from clarion.api.event.v1.work_pb2 import IntakeItem
 from clarion.api.recipients.v1.recipient_pb2 import QuietHours
 from clarion.api.recipients.v1.recipient_service_pb2 import RecipientProfile
-from clarion.router.deciding import PLANNED, decide
+from clarion.router.deciding import decide
 from clarion.router.notification_types import TypePolicy
+from clarion.router.plan import PLANNED
 from clarion.runtime.testing import FakeClock
 
 CHANNELS = ("push", "email", "sms", "in_app")

@@ -9,15 +9,17 @@ from google.rpc import code_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clarion.api.event.v1.notification_event_pb2 import NotificationEvent
 from clarion.api.event.v1.work_pb2 import Content, DeliveryJob, IntakeItem, Target
 from clarion.api.ratelimit.v1.rate_limit_service_pb2 import FrequencyLimit
 from clarion.api.recipients.v1.recipient_service_pb2 import RecipientProfile
 from clarion.api.router.v1.notification_pb2 import Notification
 from clarion.api.templating.v1.template_service_pb2 import RenderItem, RenderResult
-from clarion.router.deciding import Plan, decide
+from clarion.router.deciding import decide
 from clarion.router.deliveries import render_items_for, write_down
 from clarion.router.notification_types import TypePolicy
 from clarion.router.permits import permit_for
+from clarion.router.plan import Plan
 from clarion.router.render_item import render_item
 from clarion.runtime.ids import delivery_id, event_id
 from clarion.runtime.testing import FakeClock
@@ -43,8 +45,10 @@ def rendered(item: IntakeItem, *channels: str, code: int = 0) -> dict[Any, Any]:
 def written(item: IntakeItem, profile: Any, *channels: str, code: int = 0) -> Any:
     plan = decide(item, profile, NOW)
     found = rendered(item, *channels, code=code)
-    jobs, event = write_down(plan, found, "trace", STAMP)
-    return [DeliveryJob.FromString(job.body) for job in jobs], event
+    jobs, (_, event) = write_down(plan, found, "trace", STAMP.SerializeToString())
+    return [
+        DeliveryJob.FromString(job.body) for job in jobs
+    ], NotificationEvent.FromString(event)
 
 
 def test_every_target_gets_a_job_with_an_id_of_its_own(

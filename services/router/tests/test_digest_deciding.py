@@ -6,19 +6,20 @@ from datetime import UTC, timedelta
 from typing import Any
 
 import pytest
-from google.protobuf.timestamp_pb2 import Timestamp
 
+from clarion.api.event.v1.notification_event_pb2 import NotificationEvent
 from clarion.api.event.v1.work_pb2 import DigestChunk
 from clarion.api.ratelimit.v1.rate_limit_service_pb2 import AcquireResult
 from clarion.api.recipients.v1.recipient_pb2 import QuietHours
 from clarion.api.templating.v1.template_service_pb2 import RenderItem
-from clarion.router.deciding import Plan, decide
+from clarion.router.deciding import decide
 from clarion.router.deliveries import render_items_for, write_down
 from clarion.router.digests.folding import fold_of
 from clarion.router.digests.windows import DigestPolicy, Wait, read
 from clarion.router.in_memory import InMemoryNeighbours
 from clarion.router.notification_types import TypePolicy
 from clarion.router.permits import apply_permit
+from clarion.router.plan import Plan
 from clarion.router.routing import Router
 from clarion.runtime.errors import UnavailableError
 from clarion.runtime.testing import FakeClock
@@ -38,10 +39,9 @@ def templates(plan: Plan) -> list[str]:
 
 
 def rules(plan: Plan) -> dict[tuple[str, str], str]:
-    _, event = write_down(plan, {}, "", Timestamp())
-    return {
-        (rule.rule, rule.outcome): rule.detail for rule in event.decided.decision.rules
-    }
+    _, (_, encoded) = write_down(plan, {}, "", b"")
+    decision = NotificationEvent.FromString(encoded).decided.decision
+    return {(rule.rule, rule.outcome): rule.detail for rule in decision.rules}
 
 
 @pytest.mark.parametrize("priority", ["low", "medium", "high"])

@@ -19,8 +19,9 @@ from clarion.api.router.v1.notification_service_pb2 import (
     SendNotificationRequest,
 )
 from clarion.api.router.v1.notification_type_service_pb2 import NotificationType
-from clarion.router.deciding import Plan, decide
+from clarion.router.deciding import decide
 from clarion.router.notification_types import IGNORE, SKIP, TypePolicy
+from clarion.router.plan import Plan
 from clarion.router.quiet_hours import is_quiet
 from clarion.router.registry.definitions import completed, objections, policy_of
 from clarion.router.rules import rules_of

@@ -13,7 +13,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from clarion.api.event.v1.work_pb2 import IntakeItem
-from clarion.router.deciding import DEFERRED, DIGESTED, PLANNED, STANDBY, Plan
+from clarion.router.plan import (
+    DEFERRED,
+    DIGESTED,
+    PLANNED,
+    STANDBY,
+    Plan,
+)
 from clarion.runtime.keys import latest_key
 from clarion.runtime.valkey import redis_errors
 
@@ -111,7 +117,7 @@ def _keyed(plans: Sequence[Plan]) -> dict[str, list[Plan]]:
     """The plans with a key that are still to be sent, by person and key."""
     found: dict[str, list[Plan]] = defaultdict(list)
     for plan in plans:
-        notification = plan.item.notification
+        notification = plan.notification
         if notification.collapse_key and any(
             channel.outcome in _OPEN for channel in plan.channels
         ):

@@ -12,18 +12,15 @@ looked at when the digest is sent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from clarion.api.event.v1.work_pb2 import IntakeItem, Target
-from clarion.api.ratelimit.v1.rate_limit_service_pb2 import AcquireResult
 from clarion.api.recipients.v1.recipient_service_pb2 import RecipientProfile
 from clarion.router.admission import seconds
 from clarion.router.consent import WITHDRAWN, is_withdrawn
-from clarion.router.digests.windows import Wait, wait_of
+from clarion.router.digests.windows import wait_of
 from clarion.router.notification_types import (
     ALL,
     DEFER,
@@ -32,147 +29,25 @@ from clarion.router.notification_types import (
     TypePolicy,
     policy_for,
 )
+from clarion.router.plan import (
+    DEFERRED,
+    EXPIRED,
+    PLANNED,
+    SKIPPED,
+    SUPPRESSED,
+    ChannelPlan,
+    Plan,
+    is_over,
+)
 from clarion.router.quiet_hours import QUIET_CHANNELS, is_quiet, quiet_until
 from clarion.router.send_windows import SendWindow, first_chance, window_of
 from clarion.router.wishes import unwanted
-
-PLANNED = "planned"
-SKIPPED = "skipped"
-SUPPRESSED = "suppressed"
-EXPIRED = "expired"
-RATE_LIMITED = "rate_limited"
-DEFERRED = "deferred"
-DIGESTED = "digested"
-FAILED = "failed"
-STANDBY = "standby"
 
 QUIET_HOURS = "quiet_hours"
 SEND_WINDOW = "send_window"
 NEVER_IN_WINDOW = "send_window_never_open"
 """No moment of the window is free of quiet hours."""
 UNSUBSCRIBED = "unsubscribe"
-
-
-@dataclass(slots=True)
-class ChannelPlan:
-    """What happens on one channel."""
-
-    channel: str
-    outcome: str = PLANNED
-    reason: str = ""
-    targets: list[Target] = field(default_factory=list)
-    release_time: datetime | None = None
-    """When it is decided anew, where it is deferred; when its digest closes."""
-
-    def object(self, outcome: str, reason: str) -> None:
-        """Takes the channel out of the plan."""
-        self.outcome, self.reason = outcome, reason
-        self.targets.clear()
-
-
-@dataclass(slots=True)
-class Plan:
-    """What happens with one notification."""
-
-    item: IntakeItem
-    category: str
-    priority: str
-    profile: RecipientProfile
-    channels: list[ChannelPlan]
-    policy: TypePolicy
-    expiry: Timestamp | None = None
-    """After this instant it is not sent any more."""
-    window: SendWindow | None = None
-    """When channels that disturb are used; any time where there is none."""
-    permit: AcquireResult | None = None
-    """What the limiter said, where it was asked."""
-    strategy: str = ALL
-    """How the channels are used; with another than ``all`` in their order."""
-    escalate_time: datetime | None = None
-    """When the next channel is used as well, where an escalation goes on."""
-    fallback: bytes = b""
-    """What is decided when nothing of a chain's channel is sent: an IntakeItem."""
-    wait: Wait | None = None
-    """How long it waits for others, where it becomes part of a digest."""
-
-    @property
-    def is_collected(self) -> bool:
-        """Whether its type sends it with others, and it is not those already."""
-        return self.policy.digest is not None and not self.item.HasField("digest")
-
-    @property
-    def planned(self) -> list[ChannelPlan]:
-        """The channels that something is sent on."""
-        return [plan for plan in self.channels if plan.outcome == PLANNED]
-
-    @property
-    def is_ordered(self) -> bool:
-        """Whether it waits for the person's earlier ones of its type."""
-        return self.policy.ordered or self.item.ordered
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether no channel was decided for good by an earlier release."""
-        waited = self.item.channels
-        asked = self.item.notification.channels or self.policy.channels
-        return not waited or len(waited) >= len(asked)
-
-    @property
-    def escalate_until(self) -> str:
-        """What stops an escalation: that it began with, whatever its type says now."""
-        return self.item.escalation.until or self.policy.escalate_until
-
-    @property
-    def standing_by(self) -> list[str]:
-        """The channels that are used when those before them do not do."""
-        return [plan.channel for plan in self.channels if plan.outcome == STANDBY]
-
-    def stand_by(self, *used: str) -> None:
-        """Has all channels stand by behind the first one with such an outcome."""
-        is_behind = False
-        for channel in self.channels:
-            if is_behind:
-                channel.object(STANDBY, self.strategy)
-                channel.release_time = None
-            elif channel.outcome in used:
-                is_behind = True
-
-    def object(self, outcome: str, reason: str) -> None:
-        """Takes every channel that is still planned out of the plan."""
-        for plan in self.planned:
-            plan.object(outcome, reason)
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether every channel is planned, so that there is nothing to explain."""
-        return not [True for channel in self.channels if channel.outcome != PLANNED]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The type and the category, by which preferences speak of it."""
-        type_ = self.item.notification.type
-        return (type_,) if type_ == self.category else (type_, self.category)
-
-    def collect(
-        self, channel: ChannelPlan, reason: str, wait: Wait, closes: datetime
-    ) -> None:
-        """Lets the channel wait for others, with the shortest of the plan's waits."""
-        channel.object(DIGESTED, reason)
-        channel.release_time = closes
-        if self.wait is None or (
-            wait.closes is not None
-            and self.wait.closes is not None
-            and wait.closes < self.wait.closes
-        ):
-            self.wait = wait
-
-    def defer(self, channel: ChannelPlan, reason: str, until: datetime) -> None:
-        """Lets the channel wait, unless it would expire meanwhile."""
-        if self.expiry is not None and is_over(self.expiry, until):
-            channel.object(EXPIRED, reason)
-            return
-        channel.object(DEFERRED, reason)
-        channel.release_time = until
 
 
 def decide(
@@ -213,14 +88,12 @@ def decide(
         plan.object(SKIPPED, "unknown_recipient")
         return plan
     if policy.digest is None or not plan.is_collected:
-        for channel in plan.channels:
-            _judge(plan, channel, now)
+        _judge(plan, now)
         if plan.strategy != ALL:
             plan.stand_by(DEFERRED)
         return plan
     plan.window = None
-    for channel in plan.channels:
-        _judge(plan, channel, now)
+    _judge(plan, now)
     wait = wait_of(policy.digest, profile.recipient.time_zone, now)
     closes = wait.span(now).closes
     for channel in plan.planned:
@@ -242,37 +115,51 @@ def _expiry(item: IntakeItem, policy: TypePolicy) -> Timestamp | None:
     return expiry if stated is None else min(expiry, stated, key=seconds)
 
 
-def is_over(instant: Timestamp, now: datetime) -> bool:
-    """Whether a protobuf Timestamp lies at or before ``now``."""
-    return seconds(instant) <= now.timestamp()
+def _judge(plan: Plan, now: datetime) -> None:
+    profile = plan.profile
+    # Of most people there is nothing to look at, and it is seen at once.
+    has_wishes = not plan.policy.critical and (
+        profile.preferences.ByteSize() > 0 or bool(profile.consents)
+    )
+    has_suppressions = bool(profile.suppressions)
+    for channel in plan.channels:
+        if has_wishes:
+            _hear(plan, channel, now)
+        if plan.window is not None and channel.outcome == PLANNED:
+            _wait_for_window(plan, plan.window, channel, now)
+        if channel.outcome != PLANNED:
+            continue
+        channel.targets = _targets(plan, channel.channel)
+        if not channel.targets:
+            channel.object(SKIPPED, "no_address")
+        elif has_suppressions:
+            _drop_suppressed(plan, channel)
 
 
-def _judge(plan: Plan, channel: ChannelPlan, now: datetime) -> None:
-    if not plan.policy.critical:
-        reason = unwanted(plan.profile.preferences, plan.names, channel.channel)
-        if reason:
-            channel.object(SKIPPED, reason)
-            return
-        consents = plan.profile.consents
-        if consents and is_withdrawn(consents, plan.names, channel.channel):
-            channel.object(SKIPPED, WITHDRAWN)
-            return
-        if _is_quiet(plan, channel.channel, now):
-            _rest(plan, channel, now)
-            return
-    if plan.window is not None and channel.channel in QUIET_CHANNELS:
-        chance = _first_chance(plan, plan.window, now)
-        if chance is None:
-            channel.object(SKIPPED, NEVER_IN_WINDOW)
-            return
-        if chance > now:
-            plan.defer(channel, SEND_WINDOW, chance)
-            return
-    channel.targets.extend(_targets(plan, channel.channel))
-    if not channel.targets:
-        channel.object(SKIPPED, "no_address")
+def _hear(plan: Plan, channel: ChannelPlan, now: datetime) -> None:
+    """Takes the channel out of the plan where the person does not want it now."""
+    reason = unwanted(plan.profile.preferences, plan.names, channel.channel)
+    if reason:
+        channel.object(SKIPPED, reason)
         return
-    _drop_suppressed(plan, channel)
+    consents = plan.profile.consents
+    if consents and is_withdrawn(consents, plan.names, channel.channel):
+        channel.object(SKIPPED, WITHDRAWN)
+        return
+    if _is_quiet(plan, channel.channel, now):
+        _rest(plan, channel, now)
+
+
+def _wait_for_window(
+    plan: Plan, window: SendWindow, channel: ChannelPlan, now: datetime
+) -> None:
+    if channel.channel not in QUIET_CHANNELS:
+        return
+    chance = _first_chance(plan, window, now)
+    if chance is None:
+        channel.object(SKIPPED, NEVER_IN_WINDOW)
+    elif chance > now:
+        plan.defer(channel, SEND_WINDOW, chance)
 
 
 def _is_quiet(plan: Plan, channel: str, now: datetime) -> bool:
@@ -323,7 +210,7 @@ def _first_chance(plan: Plan, window: SendWindow, now: datetime) -> datetime | N
     )
 
 
-def _targets(plan: Plan, channel: str) -> Sequence[Target]:
+def _targets(plan: Plan, channel: str) -> list[Target]:
     recipient = plan.profile.recipient
     if channel == "push":
         return [
@@ -340,7 +227,7 @@ def _targets(plan: Plan, channel: str) -> Sequence[Target]:
     if channel == "sms" and recipient.phone_number:
         return [Target(address=recipient.phone_number)]
     if channel == "in_app":
-        return [Target(address=plan.item.notification.user_id)]
+        return [Target(address=plan.user_id)]
     return []
 
 

@@ -11,15 +11,17 @@ from typing import NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from clarion.api.event.v1.notification_event_pb2 import NotificationEvent
 from clarion.api.event.v1.work_pb2 import IntakeItem
 from clarion.api.router.v1.decision_pb2 import DecisionTrace
 from clarion.api.router.v1.notification_pb2 import Notification
 from clarion.api.router.v1.notification_service_pb2 import RenderedContent
 from clarion.router.admission import AdmissionLimits, objections
-from clarion.router.deciding import Plan, decide
+from clarion.router.deciding import decide
 from clarion.router.deliveries import Rendered, render_items_for, write_down
 from clarion.router.notification_types import Types
 from clarion.router.permits import apply_permit, permit_for
+from clarion.router.plan import Plan
 from clarion.router.ports import Neighbours
 from clarion.router.strategies.chain import escalates, is_chain, use_first
 from clarion.runtime.caller import Caller
@@ -89,8 +91,9 @@ class Explanation:
                 plan.escalate_time = now + policy.escalate_after
         stamp = Timestamp()
         stamp.FromDatetime(now)
-        _, event = write_down(plan, rendered, "", stamp, with_rules=True)
-        decision = event.decided.decision
+        at = stamp.SerializeToString()
+        _, (_, event) = write_down(plan, rendered, "", at, with_rules=True)
+        decision = NotificationEvent.FromString(event).decided.decision
         if not key:
             for channel in decision.channels:
                 for delivery in channel.deliveries:

@@ -8,8 +8,8 @@ from datetime import timedelta
 
 from clarion.api.event.v1.work_pb2 import IntakeItem
 from clarion.api.ratelimit.v1.rate_limit_service_pb2 import AcquireItem
-from clarion.router.deciding import Plan
 from clarion.router.permits import held_permit, part_of
+from clarion.router.plan import Plan
 from clarion.router.ports import Neighbours
 from clarion.runtime import chunks
 from clarion.runtime.clock import Clock

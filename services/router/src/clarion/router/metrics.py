@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from clarion.router.deciding import PLANNED, Plan
+from clarion.router.plan import PLANNED, Plan
 from clarion.runtime.metrics import Attribute, Name, counter
 
 _accepted = counter(Name.ACCEPTED)

@@ -15,7 +15,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Protocol
 
 from clarion.api.event.v1.work_pb2 import IntakeItem
-from clarion.router.deciding import DEFERRED, Plan
+from clarion.router.plan import DEFERRED, Plan
 from clarion.runtime.breaker import Breaker
 from clarion.runtime.keys import order_key, turn_key
 from clarion.runtime.valkey import redis_errors

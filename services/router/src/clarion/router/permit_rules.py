@@ -9,7 +9,12 @@ from clarion.api.ratelimit.v1.rate_limit_service_pb2 import (
     ChannelRefusal,
 )
 from clarion.api.router.v1.decision_pb2 import LimitOutcome, RuleOutcome
-from clarion.router.deciding import DEFERRED, DIGESTED, ChannelPlan, Plan
+from clarion.router.plan import (
+    DEFERRED,
+    DIGESTED,
+    ChannelPlan,
+    Plan,
+)
 
 RULE = "frequency_limit"
 

@@ -9,7 +9,9 @@ from clarion.api.ratelimit.v1.rate_limit_service_pb2 import (
     AcquireResult,
     ChannelRefusal,
 )
-from clarion.router.deciding import (
+from clarion.router.digests.windows import Wait
+from clarion.router.notification_types import DEFER, DIGEST
+from clarion.router.plan import (
     DEFERRED,
     EXPIRED,
     FAILED,
@@ -20,8 +22,6 @@ from clarion.router.deciding import (
     Plan,
     is_over,
 )
-from clarion.router.digests.windows import Wait
-from clarion.router.notification_types import DEFER, DIGEST
 from clarion.runtime.delivery.unsent_counts import Count
 
 LIMITS_UNAVAILABLE = "limits_unavailable"
@@ -32,13 +32,11 @@ ASK_AGAIN = timedelta(seconds=30)
 
 def permit_for(plan: Plan) -> AcquireItem:
     """The permit that a plan needs: one a notification, and for its channels."""
-    item = plan.item
-    notification = item.notification
     permit = AcquireItem(
-        request_id=item.notification_id,
-        user_id=notification.user_id,
+        request_id=plan.notification_id,
+        user_id=plan.user_id,
         category=plan.category,
-        type=notification.type,
+        type=plan.type,
         channels=[channel.channel for channel in plan.planned],
     )
     if plan.policy.limits:
@@ -47,8 +45,8 @@ def permit_for(plan: Plan) -> AcquireItem:
     if limits:
         if plan.category in limits:
             permit.personal_limit.CopyFrom(limits[plan.category])
-        if notification.type != plan.category and notification.type in limits:
-            own = limits[notification.type]
+        if plan.type != plan.category and plan.type in limits:
+            own = limits[plan.type]
             permit.type_limits.personal_limit.CopyFrom(own)
     return permit
 

@@ -12,8 +12,8 @@ from clarion.api.event.v1.notification_event_pb2 import (
     NotificationEvent,
 )
 from clarion.api.event.v1.work_pb2 import IntakeItem
-from clarion.router.deciding import DEFERRED, STANDBY, Plan
 from clarion.router.notification_types import ALL
+from clarion.router.plan import DEFERRED, STANDBY, Plan
 from clarion.router.strategies.chain import RELEASE as CAUSE
 from clarion.router.strategies.chain import count_on, following
 from clarion.runtime import chunks

@@ -9,7 +9,7 @@ from google.protobuf.struct_pb2 import Struct, Value
 
 from clarion.api.recipients.v1.recipient_pb2 import Recipient
 from clarion.api.templating.v1.template_service_pb2 import RenderItem
-from clarion.router.deciding import Plan
+from clarion.router.plan import Plan
 from clarion.runtime.chunks import field
 
 _KEY = RenderItem.KEY_FIELD_NUMBER
@@ -28,7 +28,7 @@ _DISPLAY_NAME = field(_MAP_KEY, b"display_name")
 
 def render_item(plan: Plan, template_id: str, channels: Sequence[str]) -> bytes:
     """The encoded RenderItem; as messages they cost twice as much."""
-    notification = plan.item.notification
+    notification = plan.notification
     recipient = plan.profile.recipient
     item = (
         _kind(
@@ -36,17 +36,17 @@ def render_item(plan: Plan, template_id: str, channels: Sequence[str]) -> bytes:
             notification.template_version,
             tuple(channels),
             notification.locale or recipient.locale,
-            notification.type,
+            plan.type,
         )
-        + field(_KEY, plan.item.notification_id.encode())
-        + field(_RECIPIENT, _person(notification.user_id, recipient))
+        + field(_KEY, plan.notification_id.encode())
+        + field(_RECIPIENT, _person(plan.user_id, recipient))
     )
     if notification.title:
         item += field(_TITLE, notification.title.encode())
     if notification.message:
         item += field(_MESSAGE, notification.message.encode())
-    if notification.HasField("data"):
-        item += field(_DATA, notification.data.SerializeToString())
+    if plan.data is not None:
+        item += field(_DATA, plan.data)
     if plan.item.release or notification.HasField("scheduled_at"):
         # It waited: what it says is what was meant when it was accepted.
         accepted = plan.item.accepted_time

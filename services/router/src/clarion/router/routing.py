@@ -20,7 +20,7 @@ from clarion.api.ratelimit.v1.rate_limit_service_pb2 import AcquireItem
 from clarion.api.recipients.v1.recipient_service_pb2 import RecipientProfile
 from clarion.router import metrics
 from clarion.router.collapsing import Collapsing, InMemoryLatest
-from clarion.router.deciding import Plan, decide
+from clarion.router.deciding import decide
 from clarion.router.deliveries import (
     EncodedJob,
     render_items_for,
@@ -31,6 +31,7 @@ from clarion.router.giving_back import GivingBack
 from clarion.router.notification_types import BuiltInTypes, Types
 from clarion.router.ordering import InMemoryTurns, Turn, Turns, turn_of
 from clarion.router.permits import apply_permit, permit_for, unused_permit
+from clarion.router.plan import Plan
 from clarion.router.ports import Neighbours
 from clarion.router.releasing import Release, release_of
 from clarion.router.riding import Riding
@@ -190,6 +191,7 @@ class Router:
         await self._stepping.begin(plans, rendered, decided)
         now = Timestamp()
         now.FromDatetime(decided)
+        encoded_now = now.SerializeToString()
         jobs: list[EncodedJob] = []
         events: list[tuple[str, bytes]] = []
         releases: list[Release] = []
@@ -197,11 +199,11 @@ class Router:
         unused: list[AcquireItem] = []
         turns: list[Turn] = []
         for plan, trace_parent in zip(plans, trace_parents, strict=True):
-            own, event = write_down(plan, rendered, trace_parent, now)
+            own, event = write_down(plan, rendered, trace_parent, encoded_now)
             jobs += own
             if plan.is_ordered:
                 turns.append(turn_of(plan, [job.delivery_id for job in own]))
-            events.append((event.event_id, event.SerializeToString()))
+            events.append(event)
             if plan.is_plain:
                 continue
             release = release_of(plan, now)

@@ -13,23 +13,25 @@ from clarion.api.router.v1.decision_pb2 import RuleOutcome
 from clarion.router.collapsing import COLLAPSE_KEY
 from clarion.router.consent import WITHDRAWN, last_word
 from clarion.router.deciding import (
-    DEFERRED,
-    EXPIRED,
-    FAILED,
     NEVER_IN_WINDOW,
-    PLANNED,
     QUIET_HOURS,
     SEND_WINDOW,
-    STANDBY,
-    SUPPRESSED,
     UNSUBSCRIBED,
-    ChannelPlan,
-    Plan,
     passes_unsubscribed,
 )
 from clarion.router.notification_types import ALL, DIGEST, IGNORE
 from clarion.router.permit_rules import RULE as LIMIT_RULE
 from clarion.router.permit_rules import rules_of_permit
+from clarion.router.plan import (
+    DEFERRED,
+    EXPIRED,
+    FAILED,
+    PLANNED,
+    STANDBY,
+    SUPPRESSED,
+    ChannelPlan,
+    Plan,
+)
 from clarion.router.quiet_hours import QUIET_CHANNELS
 from clarion.router.wishes import CHANNEL
 

@@ -9,8 +9,8 @@ from clarion.api.event.v1.notification_event_pb2 import (
     NotificationEvent,
 )
 from clarion.api.event.v1.work_pb2 import DigestFold, DigestStep
-from clarion.router.deciding import DIGESTED, Plan
 from clarion.router.digests import windows
+from clarion.router.plan import DIGESTED, Plan
 from clarion.runtime.ids import derived, event_id
 
 

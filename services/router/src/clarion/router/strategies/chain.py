@@ -10,10 +10,10 @@ from __future__ import annotations
 from datetime import datetime
 
 from clarion.api.event.v1.work_pb2 import IntakeItem
-from clarion.router.deciding import DEFERRED, PLANNED, ChannelPlan, Plan
 from clarion.router.deliveries import Rendered, content_of
 from clarion.router.notification_types import ALL, ESCALATE
 from clarion.router.permits import planned_before, planned_so_far
+from clarion.router.plan import DEFERRED, PLANNED, ChannelPlan, Plan
 from clarion.runtime.streams import later_subject
 
 TIMER = "timer"

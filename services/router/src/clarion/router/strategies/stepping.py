@@ -11,10 +11,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from clarion.api.event.v1.work_pb2 import IntakeItem
 from clarion.api.recipients.v1.recipient_service_pb2 import RecipientProfile
 from clarion.router import metrics
-from clarion.router.deciding import SKIPPED, ChannelPlan, Plan
 from clarion.router.deliveries import Rendered, write_down
 from clarion.router.fan_out import Routes
 from clarion.router.notification_types import ESCALATE, Types
+from clarion.router.plan import SKIPPED, ChannelPlan, Plan
 from clarion.router.strategies.chain import (
     ESCALATION,
     FALLBACK,
@@ -194,10 +194,8 @@ class Escalating:
     async def _tell(self, stopped: Sequence[Plan]) -> None:
         now = Timestamp()
         now.FromDatetime(self._clock.now())
-        events = []
-        for plan in stopped:
-            _, event = write_down(plan, {}, plan.item.trace_parent, now)
-            events.append((event.event_id, event.SerializeToString()))
+        at = now.SerializeToString()
+        events = [write_down(plan, {}, "", at)[1] for plan in stopped]
         subject = events_subject("router")
         for run in chunks.split(events, max_items=256, max_bytes=700_000):
             await self._publisher.publish(

@@ -1,0 +1,159 @@
+"""The DECIDED event of a plan, put together of encoded fields. Pure."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from clarion.api.event.v1.notification_event_pb2 import (
+    EVENT_KIND_DECIDED,
+    Decided,
+    NotificationEvent,
+)
+from clarion.api.event.v1.work_pb2 import Content, Target
+from clarion.api.router.v1.decision_pb2 import (
+    ChannelDecision,
+    DecisionTrace,
+    PlannedDelivery,
+)
+from clarion.router.permit_rules import is_unchecked, limits_of
+from clarion.router.plan import ChannelPlan, Plan
+from clarion.router.rules import rules_of
+from clarion.runtime.chunks import field
+
+_EVENT_ID = NotificationEvent.EVENT_ID_FIELD_NUMBER
+_NOTIFICATION_ID = NotificationEvent.NOTIFICATION_ID_FIELD_NUMBER
+_OCCURRED_TIME = NotificationEvent.OCCURRED_TIME_FIELD_NUMBER
+_USER_ID = NotificationEvent.USER_ID_FIELD_NUMBER
+_DECIDED = NotificationEvent.DECIDED_FIELD_NUMBER
+_NOTIFICATION = Decided.NOTIFICATION_FIELD_NUMBER
+_DECISION = Decided.DECISION_FIELD_NUMBER
+_ACCEPTED_TIME = Decided.ACCEPTED_TIME_FIELD_NUMBER
+_CHANNELS = DecisionTrace.CHANNELS_FIELD_NUMBER
+_DECIDED_TIME = DecisionTrace.DECIDED_TIME_FIELD_NUMBER
+_DELIVERIES = ChannelDecision.DELIVERIES_FIELD_NUMBER
+_DELIVERY_ID = PlannedDelivery.DELIVERY_ID_FIELD_NUMBER
+_DEVICE_ID = PlannedDelivery.DEVICE_ID_FIELD_NUMBER
+
+
+def decision_of(plan: Plan, channel: ChannelPlan, content: Content | None) -> bytes:
+    """The ChannelDecision about a channel and what it says, without its deliveries."""
+    if content is None:
+        decision = _outcome(channel.channel, channel.outcome, channel.reason, "", 0)
+    else:
+        decision = _outcome(
+            channel.channel,
+            channel.outcome,
+            channel.reason,
+            content.template_id,
+            content.template_version,
+        )
+        if plan.escalate_time is not None:
+            escalates = ChannelDecision()
+            escalates.escalate_time.FromDatetime(plan.escalate_time)
+            decision += escalates.SerializeToString()
+    if channel.release_time is not None:
+        waits = ChannelDecision()
+        waits.release_time.FromDatetime(channel.release_time)
+        decision += waits.SerializeToString()
+    return decision
+
+
+def delivery_of(delivery_id: str, target: Target) -> bytes:
+    """A delivery as a field of its ChannelDecision."""
+    delivery = field(_DELIVERY_ID, delivery_id.encode())
+    if device_id := target.device_id:
+        delivery += field(_DEVICE_ID, device_id.encode())
+    return field(_DELIVERIES, delivery)
+
+
+def decision_in_trace(decision: bytes) -> bytes:
+    """A ChannelDecision as a field of its DecisionTrace."""
+    return field(_CHANNELS, decision)
+
+
+def decided_event(
+    plan: Plan,
+    event_id: str,
+    accepted: bytes,
+    now: bytes,
+    decisions: bytes,
+    with_rules: bool,
+) -> bytes:
+    """The NotificationEvent of a plan that is final.
+
+    ``accepted`` and ``now`` are encoded times, ``decisions`` fields of its trace.
+    """
+    item = plan.item
+    preferences = plan.profile.preferences
+    trace = (
+        _trace(
+            plan.category,
+            plan.priority,
+            plan.strategy,
+            preferences.version,
+            preferences.defaults_version,
+            item.release,
+            now,
+        )
+        + decisions
+    )
+    if with_rules or not plan.is_plain or is_unchecked(plan):
+        trace += DecisionTrace(
+            rules=rules_of(plan), limits=limits_of(plan)
+        ).SerializeToString()
+    decided = (
+        field(_NOTIFICATION, plan.notification.SerializeToString())
+        + field(_ACCEPTED_TIME, accepted)
+        + field(_DECISION, trace)
+    )
+    return (
+        _kind(item.tenant_id, plan.type, item.key_id, now)
+        + field(_EVENT_ID, event_id.encode())
+        + field(_NOTIFICATION_ID, plan.notification_id.encode())
+        + field(_USER_ID, plan.user_id.encode())
+        + field(_DECIDED, decided)
+    )
+
+
+@lru_cache(maxsize=1024)
+def _kind(tenant: str, type: str, key_id: str, now: bytes) -> bytes:
+    """What the events of one batch say; who sent it is a part of ``decided``."""
+    event = NotificationEvent(tenant_id=tenant, type=type, kind=EVENT_KIND_DECIDED)
+    event.decided.key_id = key_id
+    return event.SerializeToString() + field(_OCCURRED_TIME, now)
+
+
+@lru_cache(maxsize=1024)
+def _trace(
+    category: str,
+    priority: str,
+    strategy: str,
+    preferences_version: int,
+    default_preferences_version: int,
+    release: int,
+    now: bytes,
+) -> bytes:
+    """What the decisions of one batch say."""
+    trace = DecisionTrace(
+        category=category,
+        priority=priority,
+        strategy=strategy,
+        preferences_version=preferences_version,
+        default_preferences_version=default_preferences_version,
+        release=release,
+    )
+    return trace.SerializeToString() + field(_DECIDED_TIME, now)
+
+
+@lru_cache(maxsize=4096)
+def _outcome(
+    channel: str, outcome: str, reason: str, template_id: str, template_version: int
+) -> bytes:
+    """What is decided about a channel of many."""
+    return ChannelDecision(
+        channel=channel,
+        outcome=outcome,
+        reason=reason,
+        template_id=template_id,
+        template_version=template_version,
+    ).SerializeToString()

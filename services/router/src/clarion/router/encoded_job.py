@@ -1,0 +1,113 @@
+"""Delivery jobs, put together of encoded fields. Pure.
+
+A job is what its plan says, what its channel says and what its target says, one after
+the other: fields may stand in any order.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from clarion.api.event.v1.work_pb2 import Content, DeliveryJob, Target
+from clarion.router.digests.fitting import fit
+from clarion.router.plan import ChannelPlan, Plan
+from clarion.runtime.chunks import field
+
+_ID = DeliveryJob.DELIVERY_ID_FIELD_NUMBER
+_NOTIFICATION_ID = DeliveryJob.NOTIFICATION_ID_FIELD_NUMBER
+_USER_ID = DeliveryJob.USER_ID_FIELD_NUMBER
+_TARGET = DeliveryJob.TARGET_FIELD_NUMBER
+_CONTENT = DeliveryJob.CONTENT_FIELD_NUMBER
+_ACCEPTED_TIME = DeliveryJob.ACCEPTED_TIME_FIELD_NUMBER
+_DATA = Content.DATA_FIELD_NUMBER
+
+
+def job_of_plan(
+    plan: Plan, deliveries: int, followed: bool, accepted: bytes, trace_parent: str
+) -> bytes:
+    """What all jobs of a plan say that is final; ``accepted`` is the encoded time.
+
+    ``deliveries`` and ``followed`` are the fields of that name.
+    """
+    job = (
+        _kind(
+            plan.item.tenant_id,
+            plan.priority,
+            plan.type,
+            plan.category,
+            deliveries,
+            followed,
+        )
+        + field(_NOTIFICATION_ID, plan.notification_id.encode())
+        + field(_USER_ID, plan.user_id.encode())
+        + field(_ACCEPTED_TIME, accepted)
+    )
+    seldom = DeliveryJob()
+    if trace_parent:
+        seldom.trace_parent = trace_parent
+    if collapse_key := plan.notification.collapse_key:
+        seldom.collapse_key = collapse_key
+    if plan.expiry is not None:
+        seldom.expires_time.CopyFrom(plan.expiry)
+    if plan.escalate_time is not None:
+        seldom.escalate_until = plan.escalate_until
+    if plan.is_ordered:
+        seldom.ordered = True
+    if plan.policy.critical:
+        seldom.critical = True
+    return job + seldom.SerializeToString()
+
+
+def job_of_channel(
+    plan: Plan, channel: ChannelPlan, content: Content, deliveries: int
+) -> bytes:
+    """What all jobs of one of its channels say besides.
+
+    ``deliveries`` are those of the channel, where they are told.
+    """
+    encoded = content.SerializeToString()
+    if plan.data is not None:
+        encoded += field(_DATA, plan.data)
+    if plan.item.digest.count > 1:
+        fitting = Content.FromString(encoded)
+        fit(channel.channel, fitting)
+        encoded = fitting.SerializeToString()
+    job = _on(channel.channel, deliveries) + field(_CONTENT, encoded)
+    if plan.fallback:
+        job += DeliveryJob(
+            fallback=plan.fallback, fallback_deliveries=len(channel.targets)
+        ).SerializeToString()
+    return job
+
+
+def job_to(delivery_id: str, target: Target) -> bytes:
+    """What one job says besides."""
+    return field(_ID, delivery_id.encode()) + field(_TARGET, target.SerializeToString())
+
+
+@lru_cache(maxsize=4096)
+def _kind(
+    tenant: str,
+    priority: str,
+    type: str,
+    category: str,
+    deliveries: int,
+    followed: bool,
+) -> bytes:
+    """What the jobs of many notifications say."""
+    return DeliveryJob(
+        tenant_id=tenant,
+        priority=priority,
+        attempt=1,
+        type=type,
+        category=category,
+        deliveries=deliveries,
+        followed=followed,
+    ).SerializeToString()
+
+
+@lru_cache(maxsize=1024)
+def _on(channel: str, deliveries: int) -> bytes:
+    return DeliveryJob(
+        channel=channel, channel_deliveries=deliveries
+    ).SerializeToString()
