@@ -33,7 +33,7 @@ def owner() -> Owner:
 
 @pytest.fixture
 async def pool(postgres_url: str) -> AsyncIterator[AsyncConnectionPool]:
-    opened = await open_pool(postgres_url, "inapp")
+    opened = await open_pool(postgres_url, "inapp", autocommit=True)
     yield opened
     await opened.close()
 

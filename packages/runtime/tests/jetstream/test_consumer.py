@@ -104,6 +104,37 @@ async def test_the_first_one_waits_for_others_where_it_is_told_to(
     assert recorder.calls == [3]
 
 
+async def test_calls_that_are_not_full_begin_one_after_another_where_it_is_told_to(
+    streams, consume, recorder
+):
+    await consume(recorder, spacing=timedelta(milliseconds=300), max_messages=4)
+    await send(streams, 1)
+    await wait_until(lambda: recorder.calls == [1])
+    for number in range(1, 4):
+        await send(streams, 1, start=number)
+    await wait_until(lambda: recorder.handled_bodies.total() == 4)
+    assert recorder.calls == [1, 3]
+
+    await send(streams, 9, start=4)
+    await wait_until(lambda: recorder.handled_bodies.total() == 13)
+    assert max(recorder.calls) == 4
+
+
+async def test_a_message_finds_an_idle_worker_while_another_is_busy(streams, consume):
+    busy: set[bytes] = set()
+    both = asyncio.Event()
+
+    async def handle(messages) -> None:
+        busy.update(message.data for message in messages)
+        if len(busy) == 3:
+            both.set()
+        await both.wait()
+
+    await consume(handle, concurrency=3, max_messages=1)
+    await send(streams, 3)
+    await wait_until(both.is_set)
+
+
 async def test_a_call_is_bounded_by_bytes(streams, consume, recorder):
     for number in range(6):
         await streams.publisher.publish(SUBJECT, bytes(400), message_id=str(number))

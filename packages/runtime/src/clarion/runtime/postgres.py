@@ -17,13 +17,15 @@ _CONNECTIONS = 8
 
 
 async def open_pool(
-    url: str, schema: str, *, is_parallel: bool = True
+    url: str, schema: str, *, is_parallel: bool = True, autocommit: bool = False
 ) -> AsyncConnectionPool:
     """A pool that connects in the background, whether or not a server is there yet.
 
     Every connection has ``search_path`` set to the schema. Asking for a connection
     waits at most five seconds. Times travel in UTC. Where all reads are short, not
-    ``is_parallel`` spares the workers that Postgres would start for them.
+    ``is_parallel`` spares the workers that Postgres would start for them. With
+    ``autocommit`` a statement is one round trip, not three, and what belongs together
+    says so by ``connection.transaction()``.
     """
     from psycopg_pool import AsyncConnectionPool
 
@@ -40,6 +42,7 @@ async def open_pool(
             "connect_timeout": _CONNECT_SECONDS,
             "application_name": f"clarion-{schema}",
             "options": options,
+            "autocommit": autocommit,
         },
         name=schema,
         open=False,

@@ -117,12 +117,13 @@ class Service:
             self.on_close(client.aclose)
         return self._redis
 
-    async def postgres(self) -> AsyncConnectionPool:
-        """The pool, one for the service; connects in the background."""
+    async def postgres(self, *, autocommit: bool = False) -> AsyncConnectionPool:
+        """The pool, one for the service (``open_pool``); connects in the background."""
         if self._postgres is None:
             from clarion.runtime.postgres import check_pool, open_pool
 
-            pool = await open_pool(self.settings.url("postgres"), self.name)
+            url = self.settings.url("postgres")
+            pool = await open_pool(url, self.name, autocommit=autocommit)
             self._postgres = pool
             self.depends_on("postgres", lambda: check_pool(pool))
             self.on_close(pool.close)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clarion.api.event.v1.work_pb2 import DeliveryJob
 from clarion.api.inapp.v1.inbox_service_pb2 import InboxCounts, InboxItem
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 _QUERIES = queries_of("clarion.inapp")
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(NamedTuple):
     """Whose inbox it is."""
 
     tenant: str
@@ -73,8 +72,8 @@ class Inbox:
         }
         with postgres_errors():
             async with self._pool.connection() as connection:
-                rows = await _rows(connection, "add_items", values)
-        return {Owner(row["tenant_id"], row["user_id"]) for row in rows}
+                changed = await connection.execute(_QUERIES["add_items"], values)
+                return {Owner(*row) for row in await changed.fetchall()}
 
     async def list(
         self, owner: Owner, filter: str, limit: int, before: Position | None

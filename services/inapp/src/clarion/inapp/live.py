@@ -51,6 +51,8 @@ class LiveChanges:
                 del self._watches[owner]
 
     async def _received(self, message: Any) -> None:
+        if not self._watches:
+            return
         for line in message.data.decode().split("\n"):
             tenant, _, user_id = line.partition(_SEPARATOR)
             for changed in self._watches.get(Owner(tenant, user_id), ()):

@@ -9,7 +9,10 @@ from clarion.api.recipients.v1.consent_service_pb2_grpc import ConsentServiceStu
 from clarion.runtime.clock import SystemClock
 from clarion.runtime.delivery import add_channel
 from clarion.runtime.delivery.reached import ValkeyReached
-from clarion.runtime.jetstream import event_publisher
+from clarion.runtime.jetstream.event_publisher import (
+    RESULTS_SPACING,
+    event_publisher,
+)
 from clarion.runtime.service import Service
 from clarion.sms.providers.twilio import TwilioProvider
 from clarion.sms.receiving import Receiving
@@ -31,7 +34,7 @@ async def build(service: Service, settings: Settings) -> None:
         has_receipts=True,
     )
     streams = await service.connect_streams()
-    events = event_publisher(streams.publisher, CHANNEL)
+    events = event_publisher(streams.publisher, CHANNEL, spacing=RESULTS_SPACING)
     service.on_close(events.close)
     service.add_servicer(
         add_WebhookServiceServicer_to_server,

@@ -51,6 +51,7 @@ async def add_channel(
     clock: Clock | None = None,
     has_receipts: bool = False,
     sent_is_delivered: bool = False,
+    spacing: timedelta = timedelta(0),
 ) -> Chains:
     """Makes the service deliver a channel: push, email, sms or in_app.
 
@@ -62,7 +63,8 @@ async def add_channel(
     closed with the service and their ``check`` is part of its readiness. In a dry run
     (``CLARION_DRY_RUN``) they send nothing: a sink takes their place.
     ``has_receipts`` and ``sent_is_delivered`` are for channels that stand before
-    another one (see Chains, which is the answer).
+    another one (see Chains, which is the answer). What comes within ``spacing`` of a
+    call shares the next one of its lane.
 
     Connects to JetStream and Valkey; raises ConfigError where their URL is not set.
     """
@@ -137,6 +139,7 @@ async def add_channel(
                 max_bytes=limits.message_bytes,
                 # What waits here no other worker can send: keep it small.
                 prefetch=limits.calls + limits.messages,
+                spacing=spacing,
             )
         )
     service.add_task("leases", worker.keep_leases)

@@ -45,9 +45,10 @@ from clarion.runtime.retry import backoff
 _log = logging.getLogger(__name__)
 
 _LATER = (ClaimState.LEASED, ClaimState.HELD_BACK)
-_GATHER = 0.004
-"""Seconds between two stores while results come one by one: the window in which a
-crash doubles a message grows by this, the calls of Valkey shrink to 250 a second."""
+_GATHER = 0.01
+"""Seconds from a result to its store: those of one message come one by one. The window
+in which a crash doubles a message grows by this, and there are 100 stores a second at
+most, each with a call of Valkey."""
 _EVENTS_PER_ITEM = 512
 _SCHEDULES_AT_ONCE = 128
 _LEASE_MARGIN = timedelta(milliseconds=500)
@@ -113,10 +114,7 @@ class Recorder:
         self._pending.append(entry)
         if self._timer is None:
             loop = asyncio.get_running_loop()
-            if self._storing:
-                self._timer = loop.call_later(_GATHER, self._start)
-            else:
-                self._timer = loop.call_soon(self._start)
+            self._timer = loop.call_later(_GATHER, self._start)
 
     async def close(self, limit: timedelta = timedelta(seconds=4)) -> None:
         """Gives what is under way a last chance; what is not stored comes again."""

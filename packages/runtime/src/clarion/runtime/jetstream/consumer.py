@@ -39,7 +39,8 @@ class Consumer:
     """Pulls a durable and calls ``handle`` with what is there.
 
     A call gets 1..``max_messages`` messages, everything that waits and no more waiting,
-    unless ``gather`` says how long the first one waits for others;
+    unless ``gather`` says how long the first one waits for others, or ``spacing`` how
+    much later than the call before one begins that is not full;
     up to ``concurrency`` calls run at once, and ``prefetch`` more messages wait here.
 
     * It returns: all are acked.
@@ -72,6 +73,7 @@ class Consumer:
         give_up_at: int = 5,
         retry_first: timedelta = timedelta(milliseconds=500),
         gather: timedelta = timedelta(0),
+        spacing: timedelta = timedelta(0),
         observer: ConsumerObserver | None = None,
         given_up: GivenUp | None = None,
         clock: Clock | None = None,
@@ -88,6 +90,8 @@ class Consumer:
         self._give_up_at = give_up_at
         self._retry_first = retry_first
         self._gather = gather.total_seconds()
+        self._spacing = spacing.total_seconds()
+        self._not_before = 0.0
         self._observer = observer or MeasuringObserver()
         self._given_up = given_up
         self._clock = clock or SystemClock()
@@ -95,7 +99,7 @@ class Consumer:
         self._buffer: deque[Delivery] = deque()
         self._buffered_bytes = 0
         self._suspects: set[tuple[int, int]] = set()
-        self._filled = asyncio.Event()
+        self._idle: deque[asyncio.Future[None]] = deque()
         self._stopping = asyncio.Event()
         self._stopped = asyncio.Event()
         self._workers: list[asyncio.Task[None]] = []
@@ -149,7 +153,8 @@ class Consumer:
             await self._stopped.wait()
             return
         self._stopping.set()
-        self._filled.set()
+        while self._idle:
+            self._wake_one()
         if not self._side_tasks:
             self._stopped.set()
             return
@@ -173,9 +178,19 @@ class Consumer:
 
     async def _receive(self, delivery: Delivery) -> None:
         if await self._holding.take_in(delivery):
+            # Behind others it waits for the worker that these woke up.
+            is_first = not self._buffer
             self._buffer.append(delivery)
             self._buffered_bytes += len(delivery.inbound.data)
-            self._filled.set()
+            if is_first:
+                self._wake_one()
+
+    def _wake_one(self) -> None:
+        while self._idle:
+            turn = self._idle.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
 
     def _room(self) -> tuple[int, int]:
         return (
@@ -185,14 +200,20 @@ class Consumer:
 
     async def _work(self) -> None:
         while True:
-            while not self._buffer and not self._stopping.is_set():
-                self._filled.clear()
-                await self._filled.wait()
-                if self._gather:
-                    await asyncio.sleep(self._gather)
             if self._stopping.is_set():
                 return
+            if not self._buffer:
+                turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                self._idle.append(turn)
+                await turn
+                if self._gather:
+                    await asyncio.sleep(self._gather)
+                continue
+            if self._spacing and not await self._is_due():
+                continue
             batch = self._next_batch()
+            if self._buffer:
+                self._wake_one()
             self._pull.wake()
             try:
                 await self._settle(batch)
@@ -201,6 +222,20 @@ class Consumer:
             finally:
                 if left := [d for d in batch if self._holding.holds(d)]:
                     await self._holding.nak(left)
+
+    async def _is_due(self) -> bool:
+        """Whether a call may begin; else it may when this returns."""
+        now = asyncio.get_running_loop().time()
+        wait = self._not_before - now
+        is_full = (
+            len(self._buffer) >= self._max_messages
+            or self._buffered_bytes >= self._max_bytes
+        )
+        if wait > 0 and not is_full:
+            await asyncio.sleep(wait)
+            return False
+        self._not_before = now + self._spacing
+        return True
 
     def _next_batch(self) -> list[Delivery]:
         size = 0

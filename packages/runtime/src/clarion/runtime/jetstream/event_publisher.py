@@ -11,7 +11,7 @@ from clarion.runtime.streams import events_subject
 SPACING = timedelta(milliseconds=20)
 """Receipts come one by one, and each message costs the stream a sync and tracking a
 transaction; what is tracked may be behind by as much."""
-RESULTS_SPACING = timedelta(milliseconds=100)
+RESULTS_SPACING = timedelta(milliseconds=200)
 """Of results of deliveries, which nobody waits for. A message costs its publisher, the
 stream and tracking what 60 events do."""
 _WORTH_BYTES = 64 * 1024

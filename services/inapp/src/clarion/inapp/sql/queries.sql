@@ -45,7 +45,7 @@ SELECT
 FROM fresh AS f
 INNER JOIN bumped AS b USING (tenant_id, user_id)
 ON CONFLICT DO NOTHING
-RETURNING tenant_id, user_id, version;
+RETURNING tenant_id, user_id;
 
 -- name: bump_head
 INSERT INTO heads AS h (tenant_id, user_id, version)
