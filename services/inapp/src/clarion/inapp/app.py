@@ -23,8 +23,8 @@ from clarion.runtime.jetstream import event_publisher
 from clarion.runtime.service import Service
 
 SPACING = timedelta(milliseconds=60)
-"""Between two inserts of a lane. A job costs a tenth of what a message costs: its claim,
-its statement, its hint to the watches and its done mark."""
+"""Between two inserts of a lane. A job costs a tenth of what a message costs: its
+claim, its statement, its hint to the watches and its done mark."""
 
 
 async def build(service: Service, settings: Settings) -> None:

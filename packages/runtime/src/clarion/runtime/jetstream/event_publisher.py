@@ -9,11 +9,11 @@ from clarion.runtime.jetstream.ports import Publisher
 from clarion.runtime.streams import events_subject
 
 SPACING = timedelta(milliseconds=20)
-"""Receipts come one by one, and each message costs the stream a sync and tracking a
-transaction; what is tracked may be behind by as much."""
+"""What people do comes one by one, and each message costs the stream a sync and its
+reader a call; what is tracked may be behind by as much."""
 RESULTS_SPACING = timedelta(milliseconds=200)
-"""Of results of deliveries, which nobody waits for. A message costs its publisher, the
-stream and tracking what 60 events do."""
+"""Of results of deliveries and receipts, which no person waits for. A message costs its
+publisher, the stream and tracking what 60 events do."""
 _WORTH_BYTES = 64 * 1024
 """Events that are worth a message, however soon after the one before."""
 
