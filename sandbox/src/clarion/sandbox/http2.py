@@ -1,40 +1,49 @@
-"""A small HTTP/2 server on h2: one write per read, and no task per request."""
+"""A small HTTP/2 server (RFC 9113): one write per read, and no task per request."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable
-from typing import Any, cast
+from typing import cast
 
-import h2.config
-import h2.connection
-import h2.errors
-import h2.events
-import h2.exceptions
-import h2.settings
+from hpack.exceptions import HPACKError, OversizedHeaderListError
 
+from clarion.sandbox import http2_frames as wire
 from clarion.sandbox.exchange import Handler, Reply, Request
-from clarion.sandbox.header_block import CachingDecoder, PlainEncoder
+from clarion.sandbox.header_block import NO_TABLE, CachingDecoder, encoded
+from clarion.sandbox.http2_frames import Code, FrameCutter, Http2Error, Setting
 
 MAX_STREAMS = 1000
 """Concurrent streams of a connection, as APNs allows."""
 MAX_BODY = 1 << 20
-_STREAM_WINDOW = MAX_BODY
 _CONNECTION_WINDOW = 1 << 30
 _MAX_HEADERS = 16 * 1024
 
 logger = logging.getLogger(__name__)
 
-_CONFIG = h2.config.H2Configuration(
-    client_side=False,
-    header_encoding=None,
-    # Both cost a third of a request; replies are ours and clients are adapters.
-    validate_outbound_headers=False,
-    normalize_outbound_headers=False,
-    validate_inbound_headers=False,
-)
+_GREETING = wire.settings_frame(
+    {
+        Setting.MAX_CONCURRENT_STREAMS: MAX_STREAMS,
+        Setting.INITIAL_WINDOW_SIZE: MAX_BODY,
+        Setting.MAX_HEADER_LIST_SIZE: _MAX_HEADERS,
+    }
+) + wire.window_update(0, _CONNECTION_WINDOW)
+
+
+class _Stream:
+    """A request being read or answered."""
+
+    __slots__ = ("chunks", "headers", "is_read", "room", "size", "unsent")
+
+    def __init__(self, headers: dict[str, str], room: int) -> None:
+        self.headers = headers
+        self.chunks: list[bytes] = []
+        self.size = 0
+        self.is_read = False
+        self.room = room
+        """Bytes of the answer that the client takes now."""
+        self.unsent = b""
 
 
 class Http2Protocol(asyncio.Protocol):
@@ -44,12 +53,17 @@ class Http2Protocol(asyncio.Protocol):
         self._handler = handler
         self._connections = connections
         self._loop = asyncio.get_running_loop()
-        self._h2 = h2.connection.H2Connection(_CONFIG)
-        self._h2.decoder = CachingDecoder(_MAX_HEADERS)
-        self._h2.encoder = PlainEncoder()
-        self._requests: dict[int, tuple[dict[str, str], list[bytes]]] = {}
-        self._unsent: dict[int, bytes] = {}
+        self._cutter = FrameCutter()
+        self._decoder = CachingDecoder(_MAX_HEADERS)
+        self._streams: dict[int, _Stream] = {}
+        self._last_stream = 0
+        self._block: tuple[int, int, bytes] | None = None
+        """Stream, flags and start of a header block that goes on."""
+        self._room = wire.USUAL_WINDOW
+        self._room_of_streams = wire.USUAL_WINDOW
+        self._table_note = b""
         self._unacknowledged = 0
+        self._out: list[bytes] = []
         self._paused = False
         self._waiting: deque[tuple[int, Reply]] = deque()
         self._closing = False
@@ -58,19 +72,7 @@ class Http2Protocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._connections.add(self)
-        codes = h2.settings.SettingCodes
-        self._h2.local_settings = h2.settings.Settings(
-            client=False,
-            initial_values={
-                codes.MAX_CONCURRENT_STREAMS: MAX_STREAMS,
-                codes.INITIAL_WINDOW_SIZE: _STREAM_WINDOW,
-                codes.MAX_HEADER_LIST_SIZE: _MAX_HEADERS,
-                codes.ENABLE_PUSH: 0,
-            },
-        )
-        self._h2.initiate_connection()
-        self._h2.increment_flow_control_window(_CONNECTION_WINDOW)
-        self._flush()
+        self._transport.write(_GREETING)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.discard(self)
@@ -90,13 +92,15 @@ class Http2Protocol(asyncio.Protocol):
         if self._closing:
             return
         try:
-            events = self._h2.receive_data(data)
-        except h2.exceptions.ProtocolError:
+            for kind, flags, stream, payload in self._cutter.frames(data):
+                self._take(kind, flags, stream, payload)
+                if self._closing:
+                    # What the client sent after a hang-up never counts as arrived.
+                    break
+        except Http2Error as error:
             logger.warning("http2 connection broke the protocol", exc_info=True)
-            self._flush()
-            self.close()
-            return
-        self._take(events)
+            self._out.append(wire.goodbye(self._last_stream, error.code))
+            self._closing = True
         self._flush()
         if self._closing:
             self.close()
@@ -112,107 +116,200 @@ class Http2Protocol(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _take(self, events: Iterable[h2.events.Event]) -> None:
-        for event in events:
-            if isinstance(event, h2.events.RequestReceived):
-                stream_id = event.stream_id
-                self._requests[stream_id] = (_text(event.headers), [])
-            elif isinstance(event, h2.events.DataReceived):
-                self._take_data(event)
-            elif isinstance(event, h2.events.StreamEnded):
-                self._take_request(event.stream_id)
-            elif isinstance(event, h2.events.StreamReset):
-                self._requests.pop(event.stream_id, None)
-                self._unsent.pop(event.stream_id, None)
-            elif isinstance(event, h2.events.WindowUpdated):
-                self._send_rest(event.stream_id)
-            elif isinstance(event, h2.events.ConnectionTerminated):
-                self._closing = True
-            if self._closing:
-                # What the client sent after a hang-up never counts as arrived.
-                return
+    def _take(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+        if self._block is not None and kind != wire.CONTINUATION:
+            raise Http2Error(Code.PROTOCOL_ERROR, "header block broken off")
+        if kind == wire.HEADERS:
+            self._take_block(stream, flags, wire.content(flags, payload), flags)
+        elif kind == wire.DATA:
+            self._take_data(stream, flags, payload)
+        elif kind == wire.WINDOW_UPDATE:
+            self._take_room(stream, wire.word(payload))
+        elif kind == wire.CONTINUATION:
+            if self._block is None or self._block[0] != stream:
+                raise Http2Error(Code.PROTOCOL_ERROR, "nothing to continue")
+            _, first_flags, start = self._block
+            self._take_block(stream, first_flags, start + payload, flags)
+        elif kind == wire.RST_STREAM:
+            self._known(stream)
+            self._streams.pop(stream, None)
+        else:
+            self._take_other(kind, flags, payload)
 
-    def _take_data(self, event: h2.events.DataReceived) -> None:
-        self._unacknowledged += event.flow_controlled_length
-        if self._unacknowledged > _CONNECTION_WINDOW // 2:
-            self._h2.increment_flow_control_window(self._unacknowledged)
-            self._unacknowledged = 0
-        request = self._requests.get(event.stream_id)
-        if request is not None:
-            # The stream's window is never renewed, so a body cannot exceed MAX_BODY.
-            request[1].append(event.data)
+    def _take_other(self, kind: int, flags: int, payload: bytes) -> None:
+        """Takes what is about the connection; kinds that nobody knows say nothing."""
+        if kind == wire.SETTINGS:
+            self._take_settings(flags, payload)
+        elif kind == wire.PING:
+            if not flags & wire.ACK:
+                self._out.append(wire.frame(wire.PING, wire.ACK, 0, payload))
+        elif kind == wire.GOAWAY:
+            self._closing = True
+        elif kind == wire.PUSH_PROMISE:
+            raise Http2Error(Code.PROTOCOL_ERROR, "a client cannot push")
 
-    def _take_request(self, stream_id: int) -> None:
-        request = self._requests.pop(stream_id, None)
-        if request is None:
+    def _known(self, stream: int) -> None:
+        if stream > self._last_stream:
+            raise Http2Error(Code.PROTOCOL_ERROR, "stream was never opened")
+
+    def _take_block(self, number: int, first: int, block: bytes, flags: int) -> None:
+        if not flags & wire.END_HEADERS:
+            if len(block) > _MAX_HEADERS:
+                raise Http2Error(Code.ENHANCE_YOUR_CALM, "header block too large")
+            self._block = number, first, block
             return
-        headers, chunks = request
+        self._block = None
+        try:
+            fields = self._decoder.fields(block)
+        except OversizedHeaderListError as exc:
+            raise Http2Error(Code.ENHANCE_YOUR_CALM, "headers too large") from exc
+        except HPACKError as exc:
+            raise Http2Error(Code.COMPRESSION_ERROR, "bad header block") from exc
+        is_end = first & wire.END_STREAM
+        stream = self._streams.get(number)
+        if stream is None:
+            stream = self._open(number, fields)
+        elif stream.is_read or not is_end:
+            raise Http2Error(Code.PROTOCOL_ERROR, "headers after the request")
+        # Otherwise they are trailers, of which nobody here makes use.
+        if is_end and stream is not None:
+            self._take_request(number, stream)
+
+    def _open(self, number: int, fields: list[tuple[bytes, bytes]]) -> _Stream | None:
+        if number <= self._last_stream:
+            raise Http2Error(Code.STREAM_CLOSED, "headers in a stream that is over")
+        if not number & 1:
+            raise Http2Error(Code.PROTOCOL_ERROR, "stream of a server")
+        self._last_stream = number
+        if len(self._streams) >= MAX_STREAMS:
+            self._out.append(wire.reset(number, Code.REFUSED_STREAM))
+            return None
+        headers = {
+            name.decode("latin-1"): value.decode("utf-8", "replace")
+            for name, value in fields
+        }
+        stream = self._streams[number] = _Stream(headers, self._room_of_streams)
+        return stream
+
+    def _take_data(self, number: int, flags: int, payload: bytes) -> None:
+        self._unacknowledged += len(payload)
+        if self._unacknowledged > _CONNECTION_WINDOW // 2:
+            self._out.append(wire.window_update(0, self._unacknowledged))
+            self._unacknowledged = 0
+        stream = self._streams.get(number)
+        if stream is None:
+            self._known(number)
+            return
+        if stream.is_read:
+            raise Http2Error(Code.STREAM_CLOSED, "data after the request")
+        # The stream's window is never renewed, so a body cannot exceed it.
+        stream.size += len(payload)
+        if stream.size > MAX_BODY:
+            raise Http2Error(Code.FLOW_CONTROL_ERROR, "body too large")
+        stream.chunks.append(wire.content(flags & wire.PADDED, payload))
+        if flags & wire.END_STREAM:
+            self._take_request(number, stream)
+
+    def _take_settings(self, flags: int, payload: bytes) -> None:
+        if flags & wire.ACK:
+            return
+        for name, value in wire.settings_of(payload):
+            if name == Setting.INITIAL_WINDOW_SIZE:
+                more = value - self._room_of_streams
+                self._room_of_streams = value
+                for stream in self._streams.values():
+                    stream.room += more
+            elif name == Setting.HEADER_TABLE_SIZE and value < wire.USUAL_TABLE:
+                # A smaller table has to be answered in the next block (RFC 7541, 4.2).
+                self._table_note = NO_TABLE
+        self._out.append(wire.frame(wire.SETTINGS, wire.ACK, 0))
+        self._send_waiting()
+
+    def _take_room(self, number: int, more: int) -> None:
+        if not more:
+            raise Http2Error(Code.PROTOCOL_ERROR, "window grows by nothing")
+        if number == 0:
+            self._room += more
+            room = self._room
+        else:
+            self._known(number)
+            stream = self._streams.get(number)
+            if stream is None:
+                return
+            stream.room += more
+            room = stream.room
+        if room > wire.MAX_WINDOW:
+            raise Http2Error(Code.FLOW_CONTROL_ERROR, "window too large")
+        self._send_waiting()
+
+    def _take_request(self, number: int, stream: _Stream) -> None:
+        stream.is_read = True
+        headers = stream.headers
         path, _, query = headers.get(":path", "/").partition("?")
+        body = b"".join(stream.chunks)
+        stream.chunks.clear()
         try:
             reply = self._handler(
-                Request(
-                    headers.get(":method", ""), path, query, headers, b"".join(chunks)
-                )
+                Request(headers.get(":method", ""), path, query, headers, body)
             )
         except Exception:
             logger.exception("request handler failed")
             reply = Reply(500)
         if reply.delay_seconds:
-            self._loop.call_later(reply.delay_seconds, self._late, stream_id, reply)
+            self._loop.call_later(reply.delay_seconds, self._late, number, reply)
         elif reply.hang_up:
             self._closing = True
         elif self._paused:
-            self._waiting.append((stream_id, reply))
+            self._waiting.append((number, reply))
         else:
-            self._answer(stream_id, reply)
+            self._answer(number, reply)
 
-    def _late(self, stream_id: int, reply: Reply) -> None:
+    def _late(self, number: int, reply: Reply) -> None:
         if self._transport is None or self._closing:
             return
         if reply.hang_up:
             self.close()
             return
-        self._answer(stream_id, reply)
+        self._answer(number, reply)
         self._flush()
 
-    def _answer(self, stream_id: int, reply: Reply) -> None:
+    def _answer(self, number: int, reply: Reply) -> None:
+        stream = self._streams.get(number)
+        if stream is None:
+            return  # the client gave it up before its answer
         headers = [(":status", str(reply.status)), *reply.headers]
-        try:
-            if not reply.body:
-                self._h2.send_headers(stream_id, headers, end_stream=True)
-                return
+        flags = wire.END_HEADERS
+        if reply.body:
             headers.append(("content-length", str(len(reply.body))))
-            self._h2.send_headers(stream_id, headers)
-            self._unsent[stream_id] = reply.body
-            self._send_body(stream_id)
-        except (h2.exceptions.StreamClosedError, h2.exceptions.ProtocolError):
-            # The client gave the stream up before its answer.
-            self._unsent.pop(stream_id, None)
+        else:
+            flags |= wire.END_STREAM
+            del self._streams[number]
+        block = self._table_note + encoded(headers)
+        self._table_note = b""
+        self._out.append(wire.frame(wire.HEADERS, flags, number, block))
+        if reply.body:
+            stream.unsent = reply.body
+            self._send_body(number, stream)
 
-    def _send_rest(self, stream_id: int) -> None:
-        waiting = [stream_id] if stream_id else list(self._unsent)
-        for each in waiting:
-            if each in self._unsent:
-                self._send_body(each)
+    def _send_waiting(self) -> None:
+        waiting = [item for item in self._streams.items() if item[1].unsent]
+        for number, stream in waiting:
+            self._send_body(number, stream)
 
-    def _send_body(self, stream_id: int) -> None:
-        body = self._unsent.pop(stream_id)
-        while body:
-            room = min(
-                self._h2.local_flow_control_window(stream_id),
-                self._h2.max_outbound_frame_size,
-            )
+    def _send_body(self, number: int, stream: _Stream) -> None:
+        """Sends what there is room for."""
+        while stream.unsent:
+            room = min(stream.room, self._room, wire.MAX_FRAME)
             if room <= 0:
-                self._unsent[stream_id] = body
                 return
-            chunk, body = body[:room], body[room:]
-            self._h2.send_data(stream_id, chunk, end_stream=not body)
+            chunk, stream.unsent = stream.unsent[:room], stream.unsent[room:]
+            stream.room -= len(chunk)
+            self._room -= len(chunk)
+            flags = 0 if stream.unsent else wire.END_STREAM
+            self._out.append(wire.frame(wire.DATA, flags, number, chunk))
+        del self._streams[number]
 
     def _flush(self) -> None:
-        data = self._h2.data_to_send()
-        if data and self._transport is not None:
-            self._transport.write(data)
-
-
-def _text(headers: Iterable[tuple[Any, Any]]) -> dict[str, str]:
-    return {n.decode("latin-1"): v.decode("utf-8", "replace") for n, v in headers}
+        if self._out and self._transport is not None:
+            self._transport.write(b"".join(self._out))
+        self._out.clear()
