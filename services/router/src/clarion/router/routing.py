@@ -65,7 +65,7 @@ it: about 30 ms of this process's time, which an accept that comes meanwhile wai
 in part."""
 
 
-STEP = 24
+STEP = 32
 """Notifications of a flow that makes way for what is fast: about 3 ms of this process's
 time, in pieces. Larger ones are what the last in a hundred waits for, smaller ones cost
 each of eight processes nearly as much."""

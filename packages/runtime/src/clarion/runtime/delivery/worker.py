@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 MOST_AT_ONCE = 256
 """Jobs that are claimed together."""
-STEP = 16
+STEP = 32
 """Jobs that a flow sends at a time which makes way for what is fast: what a higher one
 may find before it in a claim, at the provider and in the loop of this process."""
 

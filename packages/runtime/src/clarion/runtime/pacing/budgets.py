@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from clarion.runtime.streams import FLOWS
 
 SHARES: Mapping[str, float] = dict(
-    zip(FLOWS, (1.0, 1.0, 1.0, 0.1, 0.05, 0.04), strict=True)
+    zip(FLOWS, (1.0, 1.0, 1.0, 0.1, 0.05, 0.05), strict=True)
 )
 """Of a process's time, for each overflow while others go before it. Together less than
 all of it, so that a machine does not get full of what is not due now; and each for
