@@ -11,13 +11,14 @@ from collections import defaultdict
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from clarion.api.event.v1.work_pb2 import DigestFold, IntakeItem
 from clarion.api.ratelimit.v1.rate_limit_service_pb2 import AcquireItem
 from clarion.api.recipients.v1.recipient_service_pb2 import RecipientProfile
+from clarion.api.templating.v1.template_service_pb2 import RenderResult
 from clarion.router import metrics
 from clarion.router.collapsing import Collapsing, InMemoryLatest
 from clarion.router.deciding import decide
@@ -54,6 +55,8 @@ from clarion.runtime.tracing import (
     recording,
     span_from,
 )
+
+T = TypeVar("T")
 
 # A chunk is one publish, one fsync and one handler call of a channel; large ones are
 # what makes the mesh fast, and they stay well under the 2 MB that a message may have.
@@ -134,7 +137,6 @@ class Router:
                 plans = await self._decide(tenant, run)
                 await self._collapsing.judge(plans)
                 await self._giving_back.leftovers(tenant, plans)
-                await self._limit(tenant, plans)
                 await self._hand_over(tenant, plans, trace_parents)
 
     async def _decide(self, tenant: str, items: Sequence[IntakeItem]) -> list[Plan]:
@@ -173,20 +175,33 @@ class Router:
         self, tenant: str, plans: Sequence[Plan], trace_parents: Sequence[str]
     ) -> None:
         try:
-            jobs, events = await self._prepare(tenant, plans, trace_parents)
+            # What the limits turn out to forbid is rendered in vain: that is seldom,
+            # and everybody is there sooner for it.
+            rendered = await _beside(
+                self._render(tenant, plans), self._limit(tenant, plans)
+            )
+            jobs, events = await self._prepare(tenant, plans, rendered, trace_parents)
         except Exception:
             self._giving_back.keep_in_mind(plans)
             raise
         await self._publish(jobs, events)
         metrics.record_decisions(plans)
 
-    async def _prepare(
-        self, tenant: str, plans: Sequence[Plan], trace_parents: Sequence[str]
-    ) -> tuple[list[EncodedJob], list[tuple[str, bytes]]]:
-        """Writes the plans down and stores all that has to be there before the jobs."""
+    async def _render(
+        self, tenant: str, plans: Sequence[Plan]
+    ) -> dict[tuple[str, str], RenderResult]:
         wanting = [item for plan in plans for item in render_items_for(plan)]
         results = await self._neighbours.render(tenant, wanting) if wanting else ()
-        rendered = {(result.key, result.channel): result for result in results}
+        return {(result.key, result.channel): result for result in results}
+
+    async def _prepare(
+        self,
+        tenant: str,
+        plans: Sequence[Plan],
+        rendered: Mapping[tuple[str, str], RenderResult],
+        trace_parents: Sequence[str],
+    ) -> tuple[list[EncodedJob], list[tuple[str, bytes]]]:
+        """Writes the plans down and stores all that has to be there before the jobs."""
         decided = self._clock.now()
         await self._stepping.begin(plans, rendered, decided)
         now = Timestamp()
@@ -272,6 +287,15 @@ class Router:
                 encoded_items, max_items=MOST_ITEMS, max_bytes=MOST_BYTES
             )
         )
+
+
+async def _beside(step: Coroutine[Any, Any, T], other: Coroutine[Any, Any, None]) -> T:
+    """Runs both, waits for both, and answers what the first one does."""
+    result, nothing = await asyncio.gather(step, other, return_exceptions=True)
+    for outcome in (result, nothing):
+        if isinstance(outcome, BaseException):
+            raise outcome
+    return cast(T, result)
 
 
 async def _all(steps: Iterable[Coroutine[Any, Any, None]]) -> None:
