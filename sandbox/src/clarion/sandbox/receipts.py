@@ -13,7 +13,8 @@ from typing import Any
 
 import aiohttp
 
-WORKERS = 16
+WORKERS = 32
+"""Calls under way at once: who takes a receipt may answer when it is stored."""
 LOG_LENGTH = 1000
 _TIMEOUT = aiohttp.ClientTimeout(total=10)
 

@@ -24,6 +24,7 @@ class Connections:
         self._running: set[pycurl.Curl] = set()
         self._watched: dict[int, int] = {}
         self._sockets: set[int] = set()
+        self._looked = False
         self._timer: asyncio.Handle | None = None
         self._retired = False
         self._closed = False
@@ -48,8 +49,12 @@ class Connections:
         """Whether a connection that nobody uses has something to say: its end, mostly.
 
         libcurl would send the next request on it, and nobody could tell any more
-        whether that was read. It costs a system call, and none while all are in use.
+        whether that was read. It costs a system call for all requests that are started
+        until libcurl acts on them, and none while all connections are in use.
         """
+        if self._looked:
+            return False
+        self._looked = True
         idle = self._sockets - self._watched.keys()
         if not idle:
             return False
@@ -122,6 +127,7 @@ class Connections:
     def _act(self, fd: int, event: int) -> None:
         if self._closed:
             return
+        self._looked = False
         _, running = self._multi.socket_action(fd, event)
         if running < len(self._running):
             self._collect()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from clarion.api.channel.v1.webhook_service_pb2_grpc import (
     add_WebhookServiceServicer_to_server,
 )
@@ -20,6 +22,10 @@ from clarion.sms.servicer import WebhookServicer
 from clarion.sms.settings import Settings
 from clarion.sms.signature import SignatureCheck
 from clarion.sms.suppressing import CHANNEL, Suppressions
+
+_RECEIPTS_SPACING = timedelta(milliseconds=100)
+"""Receipts come one by one, each is answered when it is stored, and Twilio waits for
+seconds: so many of them share a message."""
 
 
 async def build(service: Service, settings: Settings) -> None:
