@@ -428,3 +428,70 @@ async def test_waiting_for_a_consumer_raises_what_killed_it(
 
     with pytest.raises(RuntimeError, match="a bug"):
         await asyncio.wait_for(consumer.wait(), 5)
+
+
+class Busy(Recorder):
+    """A recorder whose first call runs until it is told to end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.end = asyncio.Event()
+
+    async def __call__(self, messages) -> None:
+        await super().__call__(messages)
+        if len(self.calls) == 1:
+            await self.end.wait()
+
+
+async def test_little_that_comes_while_a_call_runs_shares_the_next(streams, consume):
+    busy = Busy()
+    await consume(busy, concurrency=2, patience=timedelta(seconds=30))
+    await send(streams, 1)
+    await wait_until(lambda: busy.calls == [1])
+    await send(streams, 5, start=1)
+    await send(streams, 5, start=6)
+    assert busy.calls == [1]
+    busy.end.set()
+    await wait_until(lambda: busy.handled_bodies.total() == 11)
+    assert busy.calls == [1, 10]
+
+
+async def test_what_lost_its_patience_does_not_wait_for_a_call(streams, consume):
+    busy = Busy()
+    consumer = await consume(busy, concurrency=2, patience=QUICK)
+    await send(streams, 1)
+    await wait_until(lambda: busy.calls == [1])
+    await send(streams, 3, start=1)
+    await wait_until(lambda: busy.handled_bodies.total() == 4)
+    busy.end.set()
+    await consumer.stop()
+    assert set(busy.handled_bodies.values()) == {1}
+
+
+@pytest.mark.parametrize("worth", [{"worth_bytes": 2}, {"max_messages": 2}])
+async def test_what_is_worth_a_call_of_its_own_does_not_wait(streams, consume, worth):
+    busy = Busy()
+    await consume(busy, concurrency=2, patience=timedelta(seconds=30), **worth)
+    await send(streams, 1)
+    await wait_until(lambda: busy.calls == [1])
+    await send(streams, 2, start=1)
+    await wait_until(lambda: busy.handled_bodies.total() == 3)
+    busy.end.set()
+
+
+async def test_a_consumer_that_stops_gives_back_what_waits_for_a_call(
+    streams, consume, recorder, emptied
+):
+    busy = Busy()
+    consumer = await consume(busy, concurrency=2, patience=timedelta(seconds=30))
+    await send(streams, 1)
+    await wait_until(lambda: busy.calls == [1])
+    await send(streams, 3, start=1)
+    stopping = asyncio.create_task(consumer.stop())
+    await wait_until(lambda: consumer._stopping.is_set())
+    busy.end.set()
+    await stopping
+    assert busy.calls == [1]
+    await consume(recorder)
+    await wait_until(lambda: recorder.handled_bodies.total() == 3)
+    await emptied()

@@ -15,6 +15,7 @@ from clarion.runtime.jetstream.errors import PoisonError
 from clarion.runtime.jetstream.holding import Holding
 from clarion.runtime.jetstream.inbound import Delivery, Inbound
 from clarion.runtime.jetstream.metrics import MeasuringObserver
+from clarion.runtime.jetstream.pace import Pace
 from clarion.runtime.jetstream.ports import ConsumerObserver
 from clarion.runtime.jetstream.pull import PullSubscription
 from clarion.runtime.retry import backoff, ceiling
@@ -42,6 +43,9 @@ class Consumer:
     unless ``gather`` says how long the first one waits for others, or ``spacing`` how
     much later than the call before one begins that is not full;
     up to ``concurrency`` calls run at once, and ``prefetch`` more messages wait here.
+    With ``patience`` little that comes while a call runs waits for its end, at most so
+    long: it shares the next call with what comes meanwhile. ``worth_bytes`` or
+    ``max_messages`` are worth a call of their own at once.
 
     * It returns: all are acked.
     * It raises TransientError: the messages are held, and the call is repeated with
@@ -74,6 +78,8 @@ class Consumer:
         retry_first: timedelta = timedelta(milliseconds=500),
         gather: timedelta = timedelta(0),
         spacing: timedelta = timedelta(0),
+        patience: timedelta = timedelta(0),
+        worth_bytes: int = 64 * 1024,
         observer: ConsumerObserver | None = None,
         given_up: GivenUp | None = None,
         clock: Clock | None = None,
@@ -90,8 +96,7 @@ class Consumer:
         self._give_up_at = give_up_at
         self._retry_first = retry_first
         self._gather = gather.total_seconds()
-        self._spacing = spacing.total_seconds()
-        self._not_before = 0.0
+        self._pace = Pace(spacing, patience, worth_bytes)
         self._observer = observer or MeasuringObserver()
         self._given_up = given_up
         self._clock = clock or SystemClock()
@@ -153,6 +158,7 @@ class Consumer:
             await self._stopped.wait()
             return
         self._stopping.set()
+        self._pace.end_waits()
         while self._idle:
             self._wake_one()
         if not self._side_tasks:
@@ -184,6 +190,7 @@ class Consumer:
             self._buffered_bytes += len(delivery.inbound.data)
             if is_first:
                 self._wake_one()
+            self._pace.grew(self._buffered_bytes, self._is_full())
 
     def _wake_one(self) -> None:
         while self._idle:
@@ -209,33 +216,28 @@ class Consumer:
                 if self._gather:
                     await asyncio.sleep(self._gather)
                 continue
-            if self._spacing and not await self._is_due():
+            came = self._buffer[0].inbound.received
+            size, is_full = self._buffered_bytes, self._is_full()
+            if not await self._pace.is_due(came, size, is_full):
                 continue
             batch = self._next_batch()
             if self._buffer:
                 self._wake_one()
             self._pull.wake()
             try:
-                await self._settle(batch)
+                with self._pace.call():
+                    await self._settle(batch)
             except _StoppingError:
                 pass
             finally:
                 if left := [d for d in batch if self._holding.holds(d)]:
                     await self._holding.nak(left)
 
-    async def _is_due(self) -> bool:
-        """Whether a call may begin; else it may when this returns."""
-        now = asyncio.get_running_loop().time()
-        wait = self._not_before - now
-        is_full = (
+    def _is_full(self) -> bool:
+        return (
             len(self._buffer) >= self._max_messages
             or self._buffered_bytes >= self._max_bytes
         )
-        if wait > 0 and not is_full:
-            await asyncio.sleep(wait)
-            return False
-        self._not_before = now + self._spacing
-        return True
 
     def _next_batch(self) -> list[Delivery]:
         size = 0
