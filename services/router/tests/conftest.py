@@ -330,16 +330,20 @@ class Subscribers(TopicServiceServicer):
         )
 
 
+def _encoded(items: Any) -> list[bytes]:
+    return [item.SerializeToString() for item in items]
+
+
 class Permits(RateLimitServiceServicer):
     def __init__(self, double: InMemoryNeighbours) -> None:
         self.double = double
 
     async def BatchAcquire(self, request: Any, context: Any) -> Any:
-        results = await self.double.acquire("", request.items)
+        results = await self.double.acquire("", _encoded(request.items))
         return BatchAcquireResponse(results=results)
 
     async def BatchPeek(self, request: Any, context: Any) -> Any:
-        results = await self.double.peek("", request.items)
+        results = await self.double.peek("", _encoded(request.items))
         return BatchPeekResponse(results=results)
 
     async def BatchRelease(self, request: Any, context: Any) -> Any:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from clarion.api.event.v1.notification_event_pb2 import NotificationEvent
 from clarion.api.event.v1.work_pb2 import Content, DeliveryJob, IntakeItem, Target
-from clarion.api.ratelimit.v1.rate_limit_service_pb2 import FrequencyLimit
+from clarion.api.ratelimit.v1.rate_limit_service_pb2 import AcquireItem, FrequencyLimit
 from clarion.api.recipients.v1.recipient_service_pb2 import RecipientProfile
 from clarion.api.router.v1.notification_pb2 import Notification
 from clarion.api.templating.v1.template_service_pb2 import RenderItem, RenderResult
@@ -30,6 +30,10 @@ STAMP = Timestamp(seconds=int(NOW.timestamp()))
 
 def render_items(plan: Plan) -> list[RenderItem]:
     return [RenderItem.FromString(item) for item in render_items_for(plan)]
+
+
+def permit_of(plan: Plan) -> AcquireItem:
+    return AcquireItem.FromString(permit_for(plan))
 
 
 def rendered(item: IntakeItem, *channels: str, code: int = 0) -> dict[Any, Any]:
@@ -245,11 +249,11 @@ def test_a_permit_is_one_a_notification_with_the_persons_own_limit(
 ) -> None:
     limits = {"promotional": FrequencyLimit(daily=3)}
     item = make_item(type="newsletter")
-    permit = permit_for(decide(item, person(frequency_limits=limits), NOW))
+    permit = permit_of(decide(item, person(frequency_limits=limits), NOW))
     assert permit.request_id == item.notification_id
     assert (permit.user_id, permit.category) == ("ada", "promotional")
     assert permit.personal_limit == FrequencyLimit(daily=3)
-    other = permit_for(decide(make_item(), person(frequency_limits=limits), NOW))
+    other = permit_of(decide(make_item(), person(frequency_limits=limits), NOW))
     assert not other.HasField("personal_limit")
 
 

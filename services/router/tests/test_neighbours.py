@@ -40,7 +40,8 @@ async def test_permits_and_contents_come_for_every_item(
 ) -> None:
     neighbours.limited["ads"] = "weekly"
     items = [AcquireItem(request_id=c, user_id="u", category=c) for c in ("ads", "x")]
-    results = await over_grpc.acquire("demo", items)
+    permits = [item.SerializeToString() for item in items]
+    results = await over_grpc.acquire("demo", permits)
     assert [(r.allowed, r.exceeded) for r in results] == [
         (False, "weekly"),
         (True, ""),
@@ -77,4 +78,6 @@ async def test_a_neighbour_that_fails_or_is_gone_is_transient(
         await over_grpc.recipients("demo", ["u"])
     await neighbour_server.stop()
     with pytest.raises(TransientError):
-        await over_grpc.acquire("demo", [AcquireItem(request_id="r")])
+        await over_grpc.acquire(
+            "demo", [AcquireItem(request_id="r").SerializeToString()]
+        )

@@ -19,11 +19,16 @@ from clarion.router.deciding import decide
 from clarion.router.in_memory import InMemoryNeighbours
 from clarion.router.notification_types import TypePolicy
 from clarion.router.permits import apply_permit, permit_for, unused_permit
+from clarion.router.plan import Plan
 from clarion.router.routing import Router
 from clarion.runtime.jetstream import InMemoryScheduler
 from clarion.runtime.testing import FakeClock
 
 HOURLY = LimitWindow(span=Duration(seconds=3600), most=3)
+
+
+def permit_of(plan: Plan) -> AcquireItem:
+    return AcquireItem.FromString(permit_for(plan))
 
 
 @pytest.fixture
@@ -41,7 +46,7 @@ def test_a_permit_names_the_type_and_the_channels_that_are_planned(
     plan_for: Any,
 ) -> None:
     plan = plan_for(push_enabled=False)
-    assert permit_for(plan) == AcquireItem(
+    assert permit_of(plan) == AcquireItem(
         request_id=plan.item.notification_id,
         user_id="ada",
         category="security",
@@ -55,11 +60,11 @@ def test_a_permit_carries_the_limits_of_the_type_and_of_the_person(
 ) -> None:
     limits = {"security": FrequencyLimit(daily=1), "otp": FrequencyLimit(weekly=2)}
     policy = TypePolicy("security", limits=(HOURLY,))
-    permit = permit_for(plan_for(policy, frequency_limits=limits))
+    permit = permit_of(plan_for(policy, frequency_limits=limits))
     assert permit.personal_limit == limits["security"]
     assert list(permit.type_limits.windows) == [HOURLY]
     assert permit.type_limits.personal_limit == limits["otp"]
-    plain = permit_for(plan_for(TypePolicy("otp"), frequency_limits=limits))
+    plain = permit_of(plan_for(TypePolicy("otp"), frequency_limits=limits))
     assert plain.personal_limit == limits["otp"]
     assert not plain.HasField("type_limits")
 

@@ -26,20 +26,26 @@ class _Sizes(dict[int, bytes]):
         return encoded
 
 
-_SIZES = _Sizes()
+SIZES = _Sizes()
 
 
 def join(items: Iterable[bytes]) -> bytes:
     """The encoded chunk message of encoded items."""
     parts: list[bytes] = []
     for item in items:
-        parts += (_ITEM_TAG, _SIZES[len(item)], item)
+        parts += (_ITEM_TAG, SIZES[len(item)], item)
     return b"".join(parts)
+
+
+def tag(number: int) -> bytes:
+    """What a message, string or bytes field (number below 16) begins with, before the
+    length."""
+    return _TAGS[number]
 
 
 def field(number: int, encoded: bytes) -> bytes:
     """An encoded message, string or bytes as a field (number below 16) of a message."""
-    return _TAGS[number] + _SIZES[len(encoded)] + encoded
+    return _TAGS[number] + SIZES[len(encoded)] + encoded
 
 
 def split(

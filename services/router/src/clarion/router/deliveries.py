@@ -94,12 +94,13 @@ def write_down(
             own = len(channel.targets)
             if own >= deliveries and not followed:
                 own = 0  # what ends with it ends with all
-            of_channel = of_plan + job_of_channel(plan, channel, content, own)
+            of_channel = job_of_channel(plan, of_plan, channel, content, own)
             for target in channel.targets:
                 id = delivery_id(plan.notification_id, name, target.address)
-                body = of_channel + job_to(id, target)
+                encoded_id = id.encode()
+                body = job_to(of_channel, encoded_id, target)
                 jobs.append(EncodedJob(name, plan.priority, id, body))
-                decision += delivery_of(id, target)
+                decision += delivery_of(encoded_id, target)
         decisions += decision_in_trace(decision)
     decided = event_id(plan.notification_id, "decided", str(plan.item.release))
     event = decided_event(plan, decided, accepted, now, decisions, with_rules)

@@ -18,16 +18,16 @@ from clarion.api.router.v1.decision_pb2 import (
 from clarion.router.permit_rules import is_unchecked, limits_of
 from clarion.router.plan import ChannelPlan, Plan
 from clarion.router.rules import rules_of
-from clarion.runtime.chunks import field
+from clarion.runtime.chunks import SIZES, field, tag
 
-_EVENT_ID = NotificationEvent.EVENT_ID_FIELD_NUMBER
-_NOTIFICATION_ID = NotificationEvent.NOTIFICATION_ID_FIELD_NUMBER
+_EVENT_ID = tag(NotificationEvent.EVENT_ID_FIELD_NUMBER)
+_NOTIFICATION_ID = tag(NotificationEvent.NOTIFICATION_ID_FIELD_NUMBER)
 _OCCURRED_TIME = NotificationEvent.OCCURRED_TIME_FIELD_NUMBER
-_USER_ID = NotificationEvent.USER_ID_FIELD_NUMBER
-_DECIDED = NotificationEvent.DECIDED_FIELD_NUMBER
-_NOTIFICATION = Decided.NOTIFICATION_FIELD_NUMBER
-_DECISION = Decided.DECISION_FIELD_NUMBER
-_ACCEPTED_TIME = Decided.ACCEPTED_TIME_FIELD_NUMBER
+_USER_ID = tag(NotificationEvent.USER_ID_FIELD_NUMBER)
+_DECIDED = tag(NotificationEvent.DECIDED_FIELD_NUMBER)
+_NOTIFICATION = tag(Decided.NOTIFICATION_FIELD_NUMBER)
+_DECISION = tag(Decided.DECISION_FIELD_NUMBER)
+_ACCEPTED_TIME = tag(Decided.ACCEPTED_TIME_FIELD_NUMBER)
 _CHANNELS = DecisionTrace.CHANNELS_FIELD_NUMBER
 _DECIDED_TIME = DecisionTrace.DECIDED_TIME_FIELD_NUMBER
 _DELIVERIES = ChannelDecision.DELIVERIES_FIELD_NUMBER
@@ -58,9 +58,9 @@ def decision_of(plan: Plan, channel: ChannelPlan, content: Content | None) -> by
     return decision
 
 
-def delivery_of(delivery_id: str, target: Target) -> bytes:
+def delivery_of(delivery_id: bytes, target: Target) -> bytes:
     """A delivery as a field of its ChannelDecision."""
-    delivery = field(_DELIVERY_ID, delivery_id.encode())
+    delivery = field(_DELIVERY_ID, delivery_id)
     if device_id := target.device_id:
         delivery += field(_DEVICE_ID, device_id.encode())
     return field(_DELIVERIES, delivery)
@@ -85,33 +85,54 @@ def decided_event(
     """
     item = plan.item
     preferences = plan.profile.preferences
-    trace = (
-        _trace(
-            plan.category,
-            plan.priority,
-            plan.strategy,
-            preferences.version,
-            preferences.defaults_version,
-            item.release,
-            now,
-        )
-        + decisions
+    trace = _trace(
+        plan.category,
+        plan.priority,
+        plan.strategy,
+        preferences.version,
+        preferences.defaults_version,
+        item.release,
+        now,
     )
     if with_rules or not plan.is_plain or is_unchecked(plan):
         trace += DecisionTrace(
             rules=rules_of(plan), limits=limits_of(plan)
         ).SerializeToString()
-    decided = (
-        field(_NOTIFICATION, plan.notification.SerializeToString())
-        + field(_ACCEPTED_TIME, accepted)
-        + field(_DECISION, trace)
+    notification = plan.notification.SerializeToString()
+    # Joined at once: each part that is added to another one is copied every time.
+    decided = b"".join(
+        (
+            _NOTIFICATION,
+            SIZES[len(notification)],
+            notification,
+            _ACCEPTED_TIME,
+            SIZES[len(accepted)],
+            accepted,
+            _DECISION,
+            SIZES[len(trace) + len(decisions)],
+            trace,
+            decisions,
+        )
     )
-    return (
-        _kind(item.tenant_id, plan.type, item.key_id, now)
-        + field(_EVENT_ID, event_id.encode())
-        + field(_NOTIFICATION_ID, plan.notification_id.encode())
-        + field(_USER_ID, plan.user_id.encode())
-        + field(_DECIDED, decided)
+    encoded_id = event_id.encode()
+    notification_id = plan.notification_id.encode()
+    user_id = plan.user_id.encode()
+    return b"".join(
+        (
+            _kind(item.tenant_id, plan.type, item.key_id, now),
+            _EVENT_ID,
+            SIZES[len(encoded_id)],
+            encoded_id,
+            _NOTIFICATION_ID,
+            SIZES[len(notification_id)],
+            notification_id,
+            _USER_ID,
+            SIZES[len(user_id)],
+            user_id,
+            _DECIDED,
+            SIZES[len(decided)],
+            decided,
+        )
     )
 
 

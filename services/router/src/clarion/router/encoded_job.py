@@ -11,15 +11,15 @@ from functools import lru_cache
 from clarion.api.event.v1.work_pb2 import Content, DeliveryJob, Target
 from clarion.router.digests.fitting import fit
 from clarion.router.plan import ChannelPlan, Plan
-from clarion.runtime.chunks import field
+from clarion.runtime.chunks import SIZES, field, tag
 
-_ID = DeliveryJob.DELIVERY_ID_FIELD_NUMBER
+_ID = tag(DeliveryJob.DELIVERY_ID_FIELD_NUMBER)
 _NOTIFICATION_ID = DeliveryJob.NOTIFICATION_ID_FIELD_NUMBER
 _USER_ID = DeliveryJob.USER_ID_FIELD_NUMBER
-_TARGET = DeliveryJob.TARGET_FIELD_NUMBER
-_CONTENT = DeliveryJob.CONTENT_FIELD_NUMBER
+_TARGET = tag(DeliveryJob.TARGET_FIELD_NUMBER)
+_CONTENT = tag(DeliveryJob.CONTENT_FIELD_NUMBER)
 _ACCEPTED_TIME = DeliveryJob.ACCEPTED_TIME_FIELD_NUMBER
-_DATA = Content.DATA_FIELD_NUMBER
+_DATA = tag(Content.DATA_FIELD_NUMBER)
 
 
 def job_of_plan(
@@ -59,20 +59,28 @@ def job_of_plan(
 
 
 def job_of_channel(
-    plan: Plan, channel: ChannelPlan, content: Content, deliveries: int
+    plan: Plan, of_plan: bytes, channel: ChannelPlan, content: Content, deliveries: int
 ) -> bytes:
-    """What all jobs of one of its channels say besides.
+    """What all jobs of one of its channels say.
 
     ``deliveries`` are those of the channel, where they are told.
     """
     encoded = content.SerializeToString()
     if plan.data is not None:
-        encoded += field(_DATA, plan.data)
+        encoded = b"".join((encoded, _DATA, SIZES[len(plan.data)], plan.data))
     if plan.item.digest.count > 1:
         fitting = Content.FromString(encoded)
         fit(channel.channel, fitting)
         encoded = fitting.SerializeToString()
-    job = _on(channel.channel, deliveries) + field(_CONTENT, encoded)
+    job = b"".join(
+        (
+            _on(channel.channel, deliveries),
+            of_plan,
+            _CONTENT,
+            SIZES[len(encoded)],
+            encoded,
+        )
+    )
     if plan.fallback:
         job += DeliveryJob(
             fallback=plan.fallback, fallback_deliveries=len(channel.targets)
@@ -80,9 +88,20 @@ def job_of_channel(
     return job
 
 
-def job_to(delivery_id: str, target: Target) -> bytes:
-    """What one job says besides."""
-    return field(_ID, delivery_id.encode()) + field(_TARGET, target.SerializeToString())
+def job_to(of_channel: bytes, delivery_id: bytes, target: Target) -> bytes:
+    """The whole job to one target."""
+    encoded = target.SerializeToString()
+    return b"".join(
+        (
+            of_channel,
+            _ID,
+            SIZES[len(delivery_id)],
+            delivery_id,
+            _TARGET,
+            SIZES[len(encoded)],
+            encoded,
+        )
+    )
 
 
 @lru_cache(maxsize=4096)

@@ -58,16 +58,16 @@ class InMemoryNeighbours:
         return [self.people.get(user_id, UNKNOWN) for user_id in user_ids]
 
     async def acquire(
-        self, tenant: str, items: Sequence[AcquireItem]
+        self, tenant: str, items: Sequence[bytes]
     ) -> Sequence[AcquireResult]:
         self._called("acquire")
-        return [self._permit(item) for item in items]
+        return [self._permit(item) for item in map(AcquireItem.FromString, items)]
 
     async def peek(
-        self, tenant: str, items: Sequence[AcquireItem]
+        self, tenant: str, items: Sequence[bytes]
     ) -> Sequence[AcquireResult]:
         self._called("peek")
-        return [self._verdict(item) for item in items]
+        return [self._verdict(item) for item in map(AcquireItem.FromString, items)]
 
     async def release(self, tenant: str, items: Sequence[AcquireItem]) -> None:
         self._called("release")

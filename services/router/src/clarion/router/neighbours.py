@@ -11,7 +11,7 @@ import grpc
 from clarion.api.ratelimit.v1.rate_limit_service_pb2 import (
     AcquireItem,
     AcquireResult,
-    BatchAcquireRequest,
+    BatchAcquireResponse,
     BatchPeekRequest,
     BatchReleaseRequest,
 )
@@ -37,6 +37,7 @@ _MOST_RECIPIENTS = 1000
 _MOST_PERMITS = 5000
 _MOST_RENDERS = 250
 
+_BATCH_ACQUIRE = "/clarion.api.ratelimit.v1.RateLimitService/BatchAcquire"
 _BATCH_RENDER = "/clarion.api.templating.v1.TemplateService/BatchRender"
 
 
@@ -73,7 +74,10 @@ class GrpcNeighbours:
     ) -> None:
         self._recipients = RecipientServiceStub(recipients)
         self._ratelimit = RateLimitServiceStub(ratelimit)
-        # Without a serializer: BatchRenderRequest has its items in field 1, as a chunk.
+        # Without serializers: both requests have their items in field 1, as a chunk.
+        self._batch_acquire: Any = ratelimit.unary_unary(
+            _BATCH_ACQUIRE, response_deserializer=BatchAcquireResponse.FromString
+        )
         self._batch_render: Any = templating.unary_unary(
             _BATCH_RENDER, response_deserializer=BatchRenderResponse.FromString
         )
@@ -93,21 +97,22 @@ class GrpcNeighbours:
             return await _in_runs(ask, user_ids, _MOST_RECIPIENTS)
 
     async def acquire(
-        self, tenant: str, items: Sequence[AcquireItem]
+        self, tenant: str, items: Sequence[bytes]
     ) -> Sequence[AcquireResult]:
-        async def ask(run: Sequence[AcquireItem]) -> Sequence[AcquireResult]:
-            request = BatchAcquireRequest(items=run)
-            answer = await self._ratelimit.BatchAcquire(request, timeout=self._timeout)
+        async def ask(run: Sequence[bytes]) -> Sequence[AcquireResult]:
+            answer: BatchAcquireResponse = await self._batch_acquire(
+                chunks.join(run), timeout=self._timeout
+            )
             return answer.results
 
         with as_tenant(tenant):
             return await _in_runs(ask, items, _MOST_PERMITS)
 
     async def peek(
-        self, tenant: str, items: Sequence[AcquireItem]
+        self, tenant: str, items: Sequence[bytes]
     ) -> Sequence[AcquireResult]:
-        async def ask(run: Sequence[AcquireItem]) -> Sequence[AcquireResult]:
-            request = BatchPeekRequest(items=run)
+        async def ask(run: Sequence[bytes]) -> Sequence[AcquireResult]:
+            request = BatchPeekRequest.FromString(chunks.join(run))
             answer = await self._ratelimit.BatchPeek(request, timeout=self._timeout)
             return answer.results
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from clarion.api.ratelimit.v1.rate_limit_service_pb2 import (
     AcquireItem,
     AcquireResult,
     ChannelRefusal,
+    FrequencyLimit,
 )
 from clarion.router.digests.windows import Wait
 from clarion.router.notification_types import DEFER, DIGEST
@@ -22,7 +25,11 @@ from clarion.router.plan import (
     Plan,
     is_over,
 )
+from clarion.runtime.chunks import field
 from clarion.runtime.delivery.unsent_counts import Count
+
+_REQUEST_ID = AcquireItem.REQUEST_ID_FIELD_NUMBER
+_USER_ID = AcquireItem.USER_ID_FIELD_NUMBER
 
 LIMITS_UNAVAILABLE = "limits_unavailable"
 """The reason of what waits until its limits can be counted."""
@@ -30,24 +37,43 @@ ASK_AGAIN = timedelta(seconds=30)
 """How long it waits."""
 
 
-def permit_for(plan: Plan) -> AcquireItem:
-    """The permit that a plan needs: one a notification, and for its channels."""
-    permit = AcquireItem(
-        request_id=plan.notification_id,
-        user_id=plan.user_id,
-        category=plan.category,
-        type=plan.type,
-        channels=[channel.channel for channel in plan.planned],
+def permit_for(plan: Plan) -> bytes:
+    """The permit that a plan needs: one a notification, and for its channels.
+
+    An AcquireItem, put together of encoded fields as most have most of it in common.
+    """
+    permit = (
+        _kind(
+            plan.category,
+            plan.type,
+            tuple([one.channel for one in plan.channels if one.outcome == PLANNED]),
+        )
+        + field(_REQUEST_ID, plan.notification_id.encode())
+        + field(_USER_ID, plan.user_id.encode())
     )
+    limits = plan.profile.preferences.frequency_limits
+    if limits or plan.policy.limits:
+        permit += _own_limits(plan, limits).SerializeToString()
+    return permit
+
+
+@lru_cache(maxsize=4096)
+def _kind(category: str, type: str, channels: tuple[str, ...]) -> bytes:
+    """What the permits of many notifications say."""
+    return AcquireItem(
+        category=category, type=type, channels=channels
+    ).SerializeToString()
+
+
+def _own_limits(plan: Plan, limits: Mapping[str, FrequencyLimit]) -> AcquireItem:
+    """The limits of a permit; ``limits`` are the person's."""
+    permit = AcquireItem()
     if plan.policy.limits:
         permit.type_limits.windows.extend(plan.policy.limits)
-    limits = plan.profile.preferences.frequency_limits
-    if limits:
-        if plan.category in limits:
-            permit.personal_limit.CopyFrom(limits[plan.category])
-        if plan.type != plan.category and plan.type in limits:
-            own = limits[plan.type]
-            permit.type_limits.personal_limit.CopyFrom(own)
+    if plan.category in limits:
+        permit.personal_limit.CopyFrom(limits[plan.category])
+    if plan.type != plan.category and plan.type in limits:
+        permit.type_limits.personal_limit.CopyFrom(limits[plan.type])
     return permit
 
 
@@ -59,7 +85,7 @@ def unused_permit(plan: Plan) -> AcquireItem | None:
     failed = [one.channel for one in plan.channels if one.outcome in (FAILED, STANDBY)]
     if not failed or plan.permit is None or plan.permit.unchecked:
         return None
-    unused = permit_for(plan)
+    unused = AcquireItem.FromString(permit_for(plan))
     is_all = not plan.planned and planned_before(plan) == 0
     unused.channels[:] = [] if is_all else failed
     return unused
@@ -67,7 +93,7 @@ def unused_permit(plan: Plan) -> AcquireItem | None:
 
 def held_permit(plan: Plan) -> AcquireItem:
     """What was taken for a plan that is not handed over."""
-    held = permit_for(plan)
+    held = AcquireItem.FromString(permit_for(plan))
     if planned_before(plan) == 0:
         held.ClearField("channels")
     return held

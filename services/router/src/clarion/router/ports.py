@@ -24,13 +24,13 @@ class Neighbours(Protocol):
         ...
 
     async def acquire(
-        self, tenant: str, items: Sequence[AcquireItem]
+        self, tenant: str, items: Sequence[bytes]
     ) -> Sequence[AcquireResult]:
-        """One result for each item, in that order."""
+        """One result for each encoded AcquireItem, in that order."""
         ...
 
     async def peek(
-        self, tenant: str, items: Sequence[AcquireItem]
+        self, tenant: str, items: Sequence[bytes]
     ) -> Sequence[AcquireResult]:
         """What ``acquire`` would answer to each item alone; takes nothing."""
         ...
