@@ -445,11 +445,11 @@ class Busy(Recorder):
 
 async def test_little_that_comes_while_a_call_runs_shares_the_next(streams, consume):
     busy = Busy()
-    await consume(busy, concurrency=2, patience=timedelta(seconds=30))
+    consumer = await consume(busy, concurrency=2, patience=timedelta(seconds=30))
     await send(streams, 1)
     await wait_until(lambda: busy.calls == [1])
-    await send(streams, 5, start=1)
-    await send(streams, 5, start=6)
+    await send(streams, 10, start=1)
+    await wait_until(lambda: len(consumer._buffer) == 10)
     assert busy.calls == [1]
     busy.end.set()
     await wait_until(lambda: busy.handled_bodies.total() == 11)
