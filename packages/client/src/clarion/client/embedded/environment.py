@@ -25,7 +25,7 @@ SANDBOX_LISTENERS = ("fcm", "push_tls", "twilio", "sendgrid", "smtp", "control")
 
 _PUSH = MappingProxyType(
     {
-        "CLARION_FCM_URL": "fcm_url",
+        "CLARION_FCM_URL": "push_tls_url",
         "CLARION_FCM_PROJECT": "fcm_project",
         "CLARION_FCM_CREDENTIALS_FILE": "fcm_credentials_file",
         "CLARION_APNS_URL": "push_tls_url",
