@@ -259,6 +259,24 @@ class Mesh:
             raise AssertionError(f"{error}; it is {record}") from None
         return record
 
+    async def was_tried(
+        self, notification_id: str, channel: str, times: int
+    ) -> dict[str, Any]:
+        """The record, once it has so many attempts: a receipt may be there before."""
+
+        async def look() -> dict[str, Any] | None:
+            record = await self.get(notification_id)
+            made = sum(
+                len(delivery.get("attempts", ()))
+                for delivery in record.get("deliveries", ())
+                if delivery["channel"] == channel
+            )
+            return record if made >= times else None
+
+        found = await eventually(look, what=f"{times} attempts by {channel}")
+        assert found is not None
+        return found
+
     async def inbox(self, user_id: str, **query: str) -> list[dict[str, Any]]:
         answer = await self.rest("GET", f"/api/v1/users/{user_id}/inbox", params=query)
         assert answer.status == 200, answer.text

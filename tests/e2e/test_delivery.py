@@ -90,7 +90,9 @@ async def test_get_shows_state_attempts_timeline_and_twilio_receipt(
 ):
     person = await mesh.person()
     sent = await mesh.send(person, *ALL, data={"count": 20})
-    record = await mesh.has_status(sent, "delivered")
+    await mesh.has_status(sent, "delivered")
+    for channel in ALL:
+        record = await mesh.was_tried(sent, channel, 1)
     statuses = {one["channel"]: one["status"] for one in record["deliveries"]}
     assert statuses == {
         "push": "sent",

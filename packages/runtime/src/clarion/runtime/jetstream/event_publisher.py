@@ -11,7 +11,7 @@ from clarion.runtime.streams import events_subject
 SPACING = timedelta(milliseconds=20)
 """What people do comes one by one, and each message costs the stream a sync and its
 reader a call; what is tracked may be behind by as much."""
-RESULTS_SPACING = timedelta(milliseconds=200)
+RESULTS_SPACING = timedelta(milliseconds=100)
 """Of results of deliveries and receipts, which no person waits for. A message costs its
 publisher, the stream and tracking what 60 events do."""
 _WORTH_BYTES = 64 * 1024
