@@ -21,6 +21,8 @@ _METHOD = "/clarion.api.router.v1.NotificationService/BatchSendNotifications"
 _POLL_SECONDS = 0.1
 _ABOUT_BYTES = 600
 """Of one notification in a queue; turns a window of notifications into bytes."""
+_COLLECTED_BYTES = 16 * 1024 * 1024
+"""Of events. Tracking collects them for up to a second: so many are not behind yet."""
 _RETRY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
 
 
@@ -30,6 +32,7 @@ class Gate:
     def __init__(self, queues: Queues, window: int) -> None:
         self._queues = queues
         self._most = window * _ABOUT_BYTES
+        self._most_events = max(2 * self._most, _COLLECTED_BYTES)
         self._open = asyncio.Event()
         self._open.set()
         self.depth = Depth()
@@ -41,7 +44,8 @@ class Gate:
             self.depth = depth = await self._queues.depth()
             self.samples.append(depth)
             # Two may run away: the mesh behind accepting, and tracking behind the mesh.
-            if max(depth.work_bytes, depth.event_bytes / 2) < self._most:
+            is_behind = depth.event_bytes >= self._most_events
+            if depth.work_bytes < self._most and not is_behind:
                 self._open.set()
             else:
                 self._open.clear()
