@@ -148,7 +148,7 @@ async def fault_stack(
 ) -> AsyncIterator[Stack]:
     """A stack of its own: the other tests are not to meet its faults."""
     data: Path = tmp_path_factory.mktemp("faults")
-    async with Stack(data) as stack:
+    async with Stack(data, apart=True) as stack:
         yield stack
 
 
@@ -164,7 +164,7 @@ async def run(fault_stack: Stack) -> AsyncIterator[Run]:
 
 
 async def _wait_restarted(stack: Stack, name: str, pid: int | None) -> None:
-    process = stack.state.processes[name]
+    process = stack.process(name)
     async with asyncio.timeout(60):
         while process.pid in (None, pid):  # noqa: ASYNC110  the state has no event
             await asyncio.sleep(0.05)
@@ -179,7 +179,7 @@ async def test_nothing_is_lost_when_each_process_is_killed_in_turn(run: Run):
         mine = sendings[number * share : (number + 1) * share]
         third = -(-len(mine) // 3)
         batches = [mine[at : at + third] for at in range(0, len(mine), third)]
-        pid = run.stack.state.processes[victim].pid
+        pid = run.stack.process(victim).pid
         before = await run.deliveries()
         sending = asyncio.create_task(run.send_in_turn(batches))
         # In the middle of the work: some have arrived, others are under way.
@@ -188,7 +188,7 @@ async def test_nothing_is_lost_when_each_process_is_killed_in_turn(run: Run):
         run.stack.kill(victim)
         await sending
         await _wait_restarted(run.stack, victim, pid)
-    restarts = {name: run.stack.state.processes[name].restarts for name in VICTIMS}
+    restarts = {name: run.stack.process(name).restarts for name in VICTIMS}
     assert all(restarts.values()), restarts
 
     # What a killed worker had in hand comes again after 30 s, twice at most.

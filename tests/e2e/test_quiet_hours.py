@@ -23,7 +23,7 @@ SERVICES = ("router", "recipients", "ratelimit", "templating", "tracking")
 @pytest.fixture
 async def small_stack(tmp_path: Path) -> AsyncIterator[Stack]:
     """A stack without channels: what is planned stays in its stream."""
-    async with Stack(tmp_path, services=SERVICES, sandbox=False) as stack:
+    async with Stack(tmp_path, services=SERVICES, sandbox=False, apart=True) as stack:
         yield stack
 
 

@@ -44,7 +44,7 @@ class Mesh:
 
     @property
     def router(self) -> psutil.Process:
-        pid = self.stack.state.processes["router"].pid
+        pid = self.stack.process("router").pid
         assert pid is not None
         return psutil.Process(pid)
 
@@ -79,7 +79,7 @@ class Mesh:
 @pytest.fixture
 async def mesh(tmp_path: Path) -> AsyncIterator[Mesh]:
     services = ("router", "recipients", "ratelimit", "templating")
-    async with Stack(tmp_path, services=services, sandbox=False) as stack:
+    async with Stack(tmp_path, services=services, sandbox=False, apart=True) as stack:
         connection = await nats.connect(stack.urls["nats"])
         jetstream = connection.jetstream()
         lane = (stream_of("intake"), durable_name("intake", "low.overflow"))

@@ -24,23 +24,28 @@ from clarion.runtime.testing.waiting import wait_until
 ACQUIRE = BatchAcquireRequest()
 
 
-async def test_the_tenant_of_the_context_travels(server, behaviour):
+@pytest.fixture(params=["by the network", "in the process"])
+def mesh(server, request):
+    return server.mesh if request.param == "by the network" else server.near
+
+
+async def test_the_tenant_of_the_context_travels(mesh, behaviour):
     seen = []
 
     async def look():
         seen.append(current_caller().tenant)
 
     behaviour.run = look
-    stub = RateLimitServiceStub(server.mesh())
+    stub = RateLimitServiceStub(mesh())
     with as_tenant("acme"):
         await stub.BatchAcquire(ACQUIRE)
 
     assert seen == ["acme"]
 
 
-async def test_the_tenant_of_the_caller_travels_on(server, behaviour):
+async def test_the_tenant_of_the_caller_travels_on(server, mesh, behaviour):
     seen = []
-    neighbour = RateLimitServiceStub(server.mesh())
+    neighbour = RateLimitServiceStub(mesh())
 
     async def call_on():
         seen.append(current_caller())
@@ -65,19 +70,17 @@ async def test_the_tenant_of_the_caller_travels_on(server, behaviour):
     ],
     ids=lambda value: getattr(value, "__name__", type(value).__name__),
 )
-async def test_a_neighbours_error_is_raised_as_ours(
-    server, behaviour, raised, expected
-):
+async def test_a_neighbours_error_is_raised_as_ours(mesh, behaviour, raised, expected):
     behaviour.raises(raised)
 
     with as_tenant("demo"), pytest.raises(expected) as caught:
-        await RateLimitServiceStub(server.mesh()).BatchAcquire(ACQUIRE)
+        await RateLimitServiceStub(mesh()).BatchAcquire(ACQUIRE)
 
     assert type(caught.value) is expected
 
 
-async def test_a_refused_service_key_is_transient_so_that_work_is_held(server):
-    stub = RateLimitServiceStub(server.mesh("wrong-key"))
+async def test_a_refused_service_key_is_transient_so_that_work_is_held(mesh):
+    stub = RateLimitServiceStub(mesh("wrong-key"))
 
     with as_tenant("demo"), pytest.raises(errors.UnavailableError):
         await stub.BatchAcquire(ACQUIRE)
@@ -89,14 +92,14 @@ async def test_a_neighbour_that_is_not_there_is_unavailable():
             await RateLimitServiceStub(channel).BatchAcquire(ACQUIRE)
 
 
-async def test_unavailable_is_retried(server, behaviour):
+async def test_unavailable_is_retried(mesh, behaviour):
     async def fail_once():
         if behaviour.calls == 1:
             raise errors.UnavailableError("for a moment")
 
     behaviour.run = fail_once
     with as_tenant("demo"):
-        await RateLimitServiceStub(server.mesh()).BatchAcquire(ACQUIRE)
+        await RateLimitServiceStub(mesh()).BatchAcquire(ACQUIRE)
 
     assert behaviour.calls == 2
 

@@ -27,7 +27,8 @@ PROGRAM = """
 from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
-from clarion.runtime.service import run
+from clarion.runtime.entry import run
+from clarion.runtime.program import Program
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -51,7 +52,7 @@ async def build(service, settings):
     if settings.stuck:
         service.on_close(hang)
 
-run("probe", Settings, build)
+run(Program("probe", Settings, build))
 """
 
 

@@ -28,10 +28,13 @@ from clarion.runtime.status import error_of
 DEFAULT_DEADLINE = timedelta(seconds=5)
 """For unary calls that inherit no deadline, such as those of consumers."""
 
+ATTEMPTS = 4
+FIRST_BACKOFF, MOST_BACKOFF = timedelta(milliseconds=50), timedelta(seconds=1)
+
 _RETRY = {
-    "maxAttempts": 4,
-    "initialBackoff": "0.05s",
-    "maxBackoff": "1s",
+    "maxAttempts": ATTEMPTS,
+    "initialBackoff": f"{FIRST_BACKOFF.total_seconds()}s",
+    "maxBackoff": f"{MOST_BACKOFF.total_seconds()}s",
     "backoffMultiplier": 2,
     # Only what is safe for every RPC: they are idempotent by their ids.
     "retryableStatusCodes": ["UNAVAILABLE"],
@@ -72,8 +75,13 @@ def open_channel(
     health_name: str | None = "",
 ) -> MeshChannel:
     """A channel to a service of the mesh; ``key`` is this service's own credential."""
+    return MeshChannel(network_channel(target, health_name), key, deadline)
+
+
+def network_channel(target: str, health_name: str | None = "") -> grpc.aio.Channel:
+    """The bare channel; it connects with the first call."""
     options = (*_OPTIONS, ("grpc.service_config", service_config(health_name)))
-    return MeshChannel(grpc.aio.insecure_channel(target, options), key, deadline)
+    return grpc.aio.insecure_channel(target, options)
 
 
 class MeshChannel(grpc.aio.Channel):

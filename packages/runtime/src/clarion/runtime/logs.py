@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TextIO
 
+from clarion.runtime.identity import current_service
 from clarion.runtime.tracing import current_ids
 
 _notification_id: ContextVar[str | None] = ContextVar(
@@ -34,11 +35,14 @@ def about_notification(notification_id: str) -> Iterator[None]:
 
 
 class JsonFormatter(logging.Formatter):
-    """time, level, event, service, logger, the ids where known, then the fields."""
+    """time, level, event, service, logger, the ids where known, then the fields.
 
-    def __init__(self, service: str) -> None:
+    The service is the one under way, or else the program's name.
+    """
+
+    def __init__(self, program: str) -> None:
         super().__init__()
-        self._service = service
+        self._program = program
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
@@ -47,7 +51,7 @@ class JsonFormatter(logging.Formatter):
             ),
             "level": record.levelname.lower(),
             "event": record.getMessage(),
-            "service": self._service,
+            "service": current_service() or self._program,
             "logger": record.name,
         }
         trace_id, span_id = current_ids()
@@ -64,10 +68,10 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str, ensure_ascii=False)
 
 
-def setup(service: str, level: str = "INFO", stream: TextIO | None = None) -> None:
+def setup(program: str, level: str = "INFO", stream: TextIO | None = None) -> None:
     """Makes this the only log of the process; called once, by ``run``."""
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(JsonFormatter(service))
+    handler.setFormatter(JsonFormatter(program))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

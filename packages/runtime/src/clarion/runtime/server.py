@@ -47,7 +47,8 @@ class GrpcServer:
         self._health = health
         self._services: list[str] = []
         self._methods: dict[str, Method] = {}
-        pipeline = Pipeline(
+        self._handlers: dict[str, Any] = {}
+        self._pipeline = Pipeline(
             (
                 TracingInterceptor(),
                 RequestLogInterceptor(),
@@ -58,7 +59,7 @@ class GrpcServer:
             ),
             self._methods,
         )
-        self._server = grpc.aio.server(interceptors=(pipeline,), options=_OPTIONS)
+        self._server = grpc.aio.server(interceptors=(self._pipeline,), options=_OPTIONS)
         self.port = 0
         """The port that it listens on; 0 until started."""
 
@@ -76,7 +77,14 @@ class GrpcServer:
         add_to_server(servicer, cast(grpc.aio.Server, registrar))
         found = list(dict.fromkeys((*registrar.services, *names)))
         self._methods.update(methods_of(found))
+        self._handlers.update(registrar.handlers)
         self._services += found
+
+    def handler(self, path: str) -> Any:
+        """What serves ``/package.Service/Method`` through all interceptors, as a
+        ``grpc.RpcMethodHandler``; None where nothing does."""
+        handler = self._handlers.get(path)
+        return None if handler is None else self._pipeline.bind(path, handler)
 
     async def start(self) -> None:
         """Listens; OSError when the address cannot be had."""
@@ -106,6 +114,8 @@ class _Registrar:
     def __init__(self, server: grpc.aio.Server) -> None:
         self._server = server
         self.services: list[str] = []
+        self.handlers: dict[str, Any] = {}
+        """By path."""
 
     def add_generic_rpc_handlers(self, handlers: Any) -> None:
         self._server.add_generic_rpc_handlers(handlers)
@@ -114,4 +124,5 @@ class _Registrar:
         self, service: str, handlers: Mapping[str, Any]
     ) -> None:
         self.services.append(service)
+        self.handlers.update({f"/{service}/{n}": h for n, h in handlers.items()})
         self._server.add_registered_method_handlers(service, dict(handlers))

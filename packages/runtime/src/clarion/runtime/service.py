@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import timedelta
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
@@ -15,6 +16,7 @@ from clarion.runtime.channel import MeshChannel, open_channel
 from clarion.runtime.credentials import ApiKeys
 from clarion.runtime.errors import PreconditionError
 from clarion.runtime.health import Health
+from clarion.runtime.near import NearChannel
 from clarion.runtime.server import AddToServer, GrpcServer
 from clarion.runtime.settings import RuntimeSettings
 from clarion.runtime.supervise import Supervisor
@@ -27,23 +29,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-S = TypeVar("S")
-Build = Callable[["Service", S], Awaitable[None]]
-
 # One resource that does not close must not keep the others from being closed.
 _CLOSE_SECONDS = 5.0
-
-
-def run(name: str, settings: type[S], build: Build[S]) -> None:
-    """The console entry point of the service ``clarion.<name>``; exits the process.
-
-    ``--check`` validates the settings and ends; ``migrate`` applies the service's SQL
-    migrations and ends. The exit code is 0 after a signal, 2 for wrong settings and 1
-    when something the service runs on has died.
-    """
-    from clarion.runtime.entry import main
-
-    main(name, settings, build)
 
 
 class Service:
@@ -53,9 +40,20 @@ class Service:
     ``start`` and ``stop``.
     """
 
-    def __init__(self, name: str, settings: RuntimeSettings) -> None:
-        """Needs a running loop. ConfigError when the keys file cannot be used."""
+    def __init__(
+        self,
+        name: str,
+        settings: RuntimeSettings,
+        *,
+        neighbours: Mapping[str, Service] = MappingProxyType({}),
+    ) -> None:
+        """Needs a running loop. ConfigError when the keys file cannot be used.
+
+        ``neighbours`` are the services of this process by name, itself included or not;
+        they may be added until ``build`` asks for a channel.
+        """
         self.name = name
+        self._neighbours = neighbours
         self.settings = settings
         self.health = Health()
         self.stopping = asyncio.Event()
@@ -76,6 +74,15 @@ class Service:
     def port(self) -> int:
         """The port of the gRPC server; 0 until it has started."""
         return self._server.port
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether it takes calls: started, what it needs is there, not stopping."""
+        return self.health.serving
+
+    def handler(self, path: str) -> Any:
+        """What serves ``/package.Service/Method`` here; None where nothing does."""
+        return self._server.handler(path)
 
     @property
     def streams(self) -> Streams:
@@ -133,11 +140,16 @@ class Service:
         """The channel to a neighbour, one for each; ConfigError without a target.
 
         Calls on it carry credential, tenant, trace and what is left of the deadline,
-        and raise the errors of clarion.runtime.errors.
+        and raise the errors of clarion.runtime.errors. Unary calls to a service of the
+        same process stay in it.
         """
         if neighbour not in self._channels:
-            channel = open_channel(
-                self.settings.target(neighbour), key=self.settings.service_key
+            target, key = self.settings.target(neighbour), self.settings.service_key
+            near = self._neighbours.get(neighbour)
+            channel = (
+                open_channel(target, key=key)
+                if near is None
+                else NearChannel(near, target, key)
             )
             self._channels[neighbour] = channel
             self.on_close(channel.close)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
+
+from clarion.runtime.identity import context_of, current_service
 
 logger = logging.getLogger(__name__)
 
@@ -25,8 +26,9 @@ class Supervisor:
 
     def start(self, name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Starts a task in a fresh context: no caller, deadline or trace of a starter
-        is inherited by work that outlives it."""
-        task = asyncio.create_task(run(), name=name, context=contextvars.Context())
+        is inherited by work that outlives it, only the service that it belongs to."""
+        context = context_of(current_service())
+        task = asyncio.create_task(run(), name=name, context=context)
         self._tasks[task] = name
         task.add_done_callback(self._ended)
 

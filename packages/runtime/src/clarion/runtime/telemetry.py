@@ -16,7 +16,7 @@ from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from opentelemetry import metrics, trace
+from opentelemetry import metrics
 
 from clarion.runtime import tracing
 
@@ -29,11 +29,6 @@ logger = logging.getLogger(__name__)
 
 SCOPE = "clarion.runtime"
 _FLUSH_LIMIT = timedelta(seconds=2)
-
-
-def tracer() -> trace.Tracer:
-    """The tracer of the process; records nothing where telemetry is off."""
-    return trace.get_tracer(SCOPE)
 
 
 def meter() -> metrics.Meter:
@@ -60,7 +55,7 @@ class Telemetry:
         """
         if not self._shutdowns:
             return
-        tracing.use_tracer(None)
+        tracing.stop_recording()
         loop = asyncio.get_running_loop()
         flushed = asyncio.Event()
 
@@ -88,19 +83,27 @@ class Telemetry:
             logger.warning("telemetry was not flushed in time")
 
 
-def setup(service: str, environ: Mapping[str, str] = os.environ) -> Telemetry:
+def setup(
+    program: str,
+    services: Sequence[str] = (),
+    environ: Mapping[str, str] = os.environ,
+) -> Telemetry:
     """Switches telemetry on where an OTLP endpoint is set; once in a process.
 
-    ``service`` is the name without prefix: OTEL_SERVICE_NAME defaults to
-    ``clarion-<service>``. OTEL_TRACES_SAMPLER and _ARG are honoured.
+    ``program`` is the name without prefix: OTEL_SERVICE_NAME defaults to
+    ``clarion-<program>``. Spans of the ``services`` that it hosts bear their names;
+    metrics, whose instruments are the process's, bear the program's.
+    OTEL_TRACES_SAMPLER and _ARG are honoured.
     """
     if environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return Telemetry()
     shutdowns: list[Callable[[], None]] = []
     if _wanted(environ, "TRACES"):
-        shutdowns.append(_export_traces(_resource(service, environ)).shutdown)
+        for service in services or ("",):
+            exporter = _export_traces(_resource(service or program, environ), service)
+            shutdowns.append(exporter.shutdown)
     if _wanted(environ, "METRICS"):
-        shutdowns.append(_export_metrics(_resource(service, environ)).shutdown)
+        shutdowns.append(_export_metrics(_resource(program, environ)).shutdown)
     return Telemetry(shutdowns)
 
 
@@ -127,7 +130,7 @@ def _resource(service: str, environ: Mapping[str, str]) -> Resource:
     return Resource.create(attributes)
 
 
-def _export_traces(resource: Resource) -> TracerProvider:
+def _export_traces(resource: Resource, service: str) -> TracerProvider:
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -135,8 +138,7 @@ def _export_traces(resource: Resource) -> TracerProvider:
     # The sampler comes from OTEL_TRACES_SAMPLER(_ARG) and is parent based by default.
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    trace.set_tracer_provider(provider)
-    tracing.use_tracer(provider.get_tracer(SCOPE))
+    tracing.use_tracer(provider.get_tracer(SCOPE), service)
     return provider
 
 

@@ -25,6 +25,8 @@ from opentelemetry.trace import (
 )
 from opentelemetry.util.types import AttributeValue
 
+from clarion.runtime.identity import current_service
+
 TRACEPARENT = "traceparent"
 TRACESTATE = "tracestate"
 
@@ -34,23 +36,31 @@ _TRACEPARENT = re.compile(
 _SAMPLED = TraceFlags.SAMPLED
 
 _nothing: AbstractContextManager[Span] = nullcontext(INVALID_SPAN)
-_tracer: trace.Tracer | None = None
+_tracers: dict[str, trace.Tracer] = {}
 
 
-def use_tracer(tracer: trace.Tracer | None) -> None:
-    """Sets where spans are recorded; None stops recording. Called by telemetry."""
-    global _tracer
-    _tracer = tracer
+def use_tracer(tracer: trace.Tracer, service: str = "") -> None:
+    """Sets where spans of a service are recorded; without a name those of all that have
+    no tracer of their own. Called by telemetry."""
+    _tracers[service] = tracer
+
+
+def stop_recording() -> None:
+    """From now on spans go nowhere."""
+    _tracers.clear()
 
 
 def recording() -> bool:
     """Whether spans of this process go anywhere."""
-    return _tracer is not None
+    return bool(_tracers)
 
 
 def recorder() -> trace.Tracer | None:
-    """The tracer for spans that outlive a block; None while nothing is recorded."""
-    return _tracer
+    """The tracer of the service under way, for spans that outlive a block; None while
+    nothing is recorded."""
+    if not _tracers:
+        return None
+    return _tracers.get(current_service()) or _tracers.get("")
 
 
 def current_traceparent() -> str:
@@ -135,9 +145,10 @@ def span(
     attributes: Mapping[str, AttributeValue] | None = None,
 ) -> AbstractContextManager[Span]:
     """A span under the one under way; a root, if the sampler likes, where none is."""
-    if _tracer is None:
+    tracer = recorder()
+    if tracer is None:
         return _nothing
-    return _tracer.start_as_current_span(name, kind=kind, attributes=attributes)
+    return tracer.start_as_current_span(name, kind=kind, attributes=attributes)
 
 
 def span_from(
@@ -152,13 +163,14 @@ def span_from(
     recorded here): then the block runs in the trace around it, unchanged. The sampling
     decision is the sender's; an item without a trace starts none.
     """
-    if _tracer is None or not is_sampled(traceparent):
+    tracer = recorder()
+    if tracer is None or not is_sampled(traceparent):
         return _nothing
     remote = parse(traceparent)
     if remote is None:
         return _nothing
     parent = trace.set_span_in_context(NonRecordingSpan(remote), Context())
-    return _tracer.start_as_current_span(
+    return tracer.start_as_current_span(
         name, context=parent, kind=kind, attributes=attributes
     )
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from clarion.email.app import build
 from clarion.email.settings import Settings
-from clarion.runtime.service import run
+from clarion.runtime.entry import run
+from clarion.runtime.program import Program
+
+PROGRAM = Program("email", Settings, build)
 
 
 def main() -> None:
     """The console entry point."""
-    run("email", Settings, build)
+    run(PROGRAM)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from clarion.ratelimit.app import build
 from clarion.ratelimit.settings import Settings
-from clarion.runtime.service import run
+from clarion.runtime.entry import run
+from clarion.runtime.program import Program
+
+PROGRAM = Program("ratelimit", Settings, build)
 
 
 def main() -> None:
     """The console entry point."""
-    run("ratelimit", Settings, build)
+    run(PROGRAM)
 
 
 if __name__ == "__main__":

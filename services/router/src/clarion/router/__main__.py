@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from clarion.router.app import build
 from clarion.router.settings import Settings
-from clarion.runtime.service import run
+from clarion.runtime.entry import run
+from clarion.runtime.program import Program
+
+PROGRAM = Program("router", Settings, build)
 
 
 def main() -> None:
     """Runs the service until it is told to stop."""
-    run("router", Settings, build)
+    run(PROGRAM)
 
 
 if __name__ == "__main__":

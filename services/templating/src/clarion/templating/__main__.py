@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from clarion.runtime.service import run
+from clarion.runtime.entry import run
+from clarion.runtime.program import Program
 from clarion.templating.app import build
 from clarion.templating.settings import Settings
+
+PROGRAM = Program("templating", Settings, build)
 
 
 def main() -> None:
     """The console entry point."""
-    run("templating", Settings, build)
+    run(PROGRAM)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,6 @@ from clarion.client.bench.traffic import Traffic, template
 from clarion.client.client import Client
 from clarion.client.embedded import Stack
 
-_CHANNEL_SERVICES = ("push", "email", "sms", "inapp")
 _PATIENCE = 30.0
 """Seconds without any progress after which the rest counts as lost."""
 
@@ -190,7 +189,7 @@ class Mesh:
     async def stop(self) -> Counter[str]:
         """Stops the stack; what its sinks counted."""
         await self._inside.aclose()
-        return taken_by_sinks(self._folder / "logs", _CHANNEL_SERVICES)
+        return taken_by_sinks(self._folder / "logs")
 
 
 class Stopwatch:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -147,19 +146,16 @@ class Tracked:
         return int(row[0]) if row else 0
 
 
-def taken_by_sinks(logs: Path, services: Iterable[str]) -> Counter[str]:
+def taken_by_sinks(logs: Path) -> Counter[str]:
     """What the sinks counted, by channel; to be read when the services have ended.
 
     A delivery that is sent twice folds in tracking, but counts twice here. A process
     that was killed told nothing.
     """
     taken: Counter[str] = Counter()
-    for service in services:
-        for path in (logs / f"{service}.log.1", logs / f"{service}.log"):
-            if not path.exists():
-                continue
-            for line in path.read_text(errors="replace").splitlines():
-                if "dry run ended" in line:
-                    entry = json.loads(line)
-                    taken[entry["channel"]] += entry["taken"]
+    for path in logs.glob("*.log*"):
+        for line in path.read_text(errors="replace").splitlines():
+            if "dry run ended" in line:
+                entry = json.loads(line)
+                taken[entry["channel"]] += entry["taken"]
     return taken

@@ -115,7 +115,7 @@ class RouterMemory:
 
     def look(self) -> float:
         """Now; nothing while there is no router."""
-        pid = self._mesh.stack.state.processes["router"].pid
+        pid = self._mesh.stack.process("router").pid
         held = 0.0
         if pid is not None:
             with suppress(psutil.Error):

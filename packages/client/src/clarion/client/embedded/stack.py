@@ -13,7 +13,13 @@ from clarion.client.embedded import ports
 from clarion.client.embedded.credentials import Credentials
 from clarion.client.embedded.environment import SERVICES
 from clarion.client.embedded.errors import NotRunningError
-from clarion.client.embedded.state import DEFAULT_DATA, StackState, StateFile
+from clarion.client.embedded.hosts import is_apart
+from clarion.client.embedded.state import (
+    DEFAULT_DATA,
+    ProcessState,
+    StackState,
+    StateFile,
+)
 from clarion.client.embedded.supervisor import Supervisor
 from clarion.client.embedded.table import Extent, Table
 
@@ -33,12 +39,15 @@ class Stack:
         sandbox: bool = True,
         edge: bool = True,
         settings: Mapping[str, str] | None = None,
+        apart: bool | None = None,
         ready_seconds: float = 60,
     ) -> None:
         """Nothing is started yet.
 
         ``services`` may be fewer than all. ``settings`` are more environment variables
-        for every service. The edge runs only where its template is found.
+        for every service. The edge runs only where its template is found. With
+        ``apart`` every service has a process of its own (by default as CLARION_APART
+        says): else some share one, see ``hosts``.
         """
         unknown = set(services) - set(SERVICES)
         if unknown:
@@ -46,7 +55,12 @@ class Stack:
         self.data = data.absolute()
         self.credentials = Credentials(self.data)
         chosen = tuple(name for name in SERVICES if name in services)
-        self._extent = Extent(chosen, sandbox=sandbox, edge=edge)
+        self._extent = Extent(
+            chosen,
+            sandbox=sandbox,
+            edge=edge,
+            apart=is_apart() if apart is None else apart,
+        )
         self._settings = dict(settings or {})
         self._ready_seconds = ready_seconds
         self._file = StateFile(self.data)
@@ -79,9 +93,14 @@ class Stack:
             raise NotRunningError("the stack was not started")
         return self._table.environment(name)
 
+    def process(self, name: str) -> ProcessState:
+        """The process of a service or server as it is now."""
+        return self._state.processes[self._process_of(name)]
+
     def kill(self, name: str) -> None:
-        """SIGKILL to a process, for fault tests; the supervisor restarts it."""
-        self._running.kill(name)
+        """SIGKILL to the process of a service or server, for fault tests; the
+        supervisor restarts it."""
+        self._running.kill(self._process_of(name))
 
     async def start(self) -> None:
         """Starts everything and returns at once; see `wait_ready`.
@@ -152,6 +171,13 @@ class Stack:
         traceback: TracebackType | None,
     ) -> None:
         await self.stop()
+
+    def _process_of(self, name: str) -> str:
+        if self._table is not None:
+            for process, services in self._table.processes.items():
+                if name in services:
+                    return process
+        return name
 
     @property
     def _running(self) -> Supervisor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +15,7 @@ from clarion.client.embedded import binaries, edge, environment, health, ports
 from clarion.client.embedded.child import Command
 from clarion.client.embedded.credentials import Credentials
 from clarion.client.embedded.environment import SANDBOX_LISTENERS, SERVICES
+from clarion.client.embedded.hosts import processes_of, shared_environment
 from clarion.client.embedded.processes import Process, Row, Step, Tier
 from clarion.client.embedded.servers import (
     EnvoyServer,
@@ -42,7 +43,7 @@ _WORK_MAX_BYTES = "CLARION_WORK_MAX_BYTES"
 _OTLP_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 _DRAIN_SECONDS = 10
 # Longer than the drain: what stops in time is never killed.
-_SERVICE_STOP_SECONDS = _DRAIN_SECONDS + 5
+_STOP_MARGIN_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,8 @@ class Extent:
     sandbox: bool = True
     edge: bool = True
     """Only where its template is found, too."""
+    apart: bool = False
+    """Whether every service has a process of its own."""
 
 
 class Table:
@@ -90,8 +93,9 @@ class Table:
         ]
         if self._extent.sandbox:
             rows.append(self._sandbox_row())
+        for name, services in self.processes.items():
+            rows.append(self._service_row(name, services))
         for name in self._extent.services:
-            rows.append(self._service_row(name))
             if name in _SCHEMAS:
                 run = partial(_migrate, self._postgres, name)
                 needs = ("postgres", "imports")
@@ -102,6 +106,11 @@ class Table:
             # Asked once now: what is missing is said before anything starts.
             row.command()
         return [*rows, *steps]
+
+    @property
+    def processes(self) -> dict[str, tuple[str, ...]]:
+        """The processes of the services, with those that each runs."""
+        return processes_of(self._extent.services, apart=self._extent.apart)
 
     @property
     def urls(self) -> dict[str, str]:
@@ -150,21 +159,33 @@ class Table:
     def _sandbox_folder(self) -> Path:
         return self._data / "sandbox"
 
-    def _service_row(self, name: str) -> Process:
-        program = str(binaries.console_script(f"clarion-{name}"))
-        needs = _NEEDS[name]
-        if name in _SCHEMAS:
-            needs += (f"schema {name}",)
+    def _service_row(self, process: str, services: Sequence[str]) -> Process:
+        is_host = len(services) > 1
+        program = str(
+            binaries.console_script("clarion-host" if is_host else f"clarion-{process}")
+        )
+        arguments = services if is_host else ()
+
+        def command() -> Command:
+            own = shared_environment({n: self.environment(n) for n in services})
+            return Command((program, *arguments), dict(os.environ) | own)
+
+        async def check() -> None:
+            await asyncio.gather(*(health.check_grpc(self.ports[n]) for n in services))
+
+        needs = {need: None for name in services for need in _NEEDS[name]}
+        needs |= {f"schema {n}": None for n in services if n in _SCHEMAS}
         if not self._extent.sandbox:
-            needs = tuple(need for need in needs if need != "sandbox")
+            needs.pop("sandbox", None)
         return Process(
-            name,
+            process,
             Tier.SERVICE,
-            lambda: Command((program,), dict(os.environ) | self.environment(name)),
-            partial(health.check_grpc, self.ports[name]),
-            needs=needs,
-            port=self.ports[name],
-            stop_seconds=_SERVICE_STOP_SECONDS,
+            command,
+            check,
+            needs=tuple(needs),
+            port=self.ports[services[0]],
+            # A host stops those that are called after those that call them.
+            stop_seconds=_DRAIN_SECONDS * (1 + is_host) + _STOP_MARGIN_SECONDS,
         )
 
     def _sandbox_row(self) -> Process:

@@ -35,7 +35,7 @@ class Pipeline(grpc.aio.ServerInterceptor):
     ) -> None:
         self._interceptors = tuple(interceptors)
         self._methods = methods
-        self._bound: dict[str, _Handler | None] = {}
+        self._bound: dict[str, _Handler] = {}
 
     async def intercept_service(
         self,
@@ -50,7 +50,13 @@ class Pipeline(grpc.aio.ServerInterceptor):
         # A path that nobody serves is not remembered: callers choose those.
         if handler is None or path.startswith(INFRASTRUCTURE):
             return handler
-        bound = self._bound[path] = self._bind(path, handler)
+        return self.bind(path, handler)
+
+    def bind(self, path: str, handler: _Handler) -> _Handler:
+        """The handler of a method with the interceptors around it, made once."""
+        bound = self._bound.get(path)
+        if bound is None:
+            bound = self._bound[path] = self._bind(path, handler)
         return bound
 
     def _bind(self, path: str, handler: _Handler) -> _Handler:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -21,6 +21,7 @@ from clarion.runtime.config import Secret
 from clarion.runtime.credentials import ApiKeys
 from clarion.runtime.health import Health
 from clarion.runtime.interceptors.authentication import AUTHORIZATION_METADATA
+from clarion.runtime.near import NearChannel
 from clarion.runtime.server import AddToServer, GrpcServer
 from clarion.runtime.status import DETAILS_METADATA, RETRY_AFTER_METADATA
 
@@ -58,7 +59,15 @@ class GrpcHarness:
 
     port: int
     health: Health
+    handler: Callable[[str], Any] = lambda _: None
+    """What near channels call, by the path of the method."""
+    name: str = "harness"
     _channels: list[Any] = field(default_factory=list)
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether near channels may call it."""
+        return self.health.serving
 
     @property
     def target(self) -> str:
@@ -91,6 +100,12 @@ class GrpcHarness:
         self._channels.append(channel)
         return channel
 
+    def near(self, key: str = INTERNAL_KEY) -> MeshChannel:
+        """The same as services of the same process have it."""
+        channel = NearChannel(self, self.target, Secret(key))
+        self._channels.append(channel)
+        return channel
+
     async def close(self) -> None:
         """Closes the channels that were opened."""
         for channel in self._channels:
@@ -119,7 +134,7 @@ async def serve(
             server.add(add_to_server, servicer)
         await server.start()
         await health.look()
-        harness = GrpcHarness(server.port, health)
+        harness = GrpcHarness(server.port, health, server.handler)
         try:
             yield harness
         finally:

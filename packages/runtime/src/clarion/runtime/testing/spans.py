@@ -46,5 +46,5 @@ def capture_spans() -> Iterator[Spans]:
     try:
         yield Spans(exporter)
     finally:
-        tracing.use_tracer(None)
+        tracing.stop_recording()
         provider.shutdown()
