@@ -24,6 +24,10 @@ EXPOSE 50051
 FROM service AS router
 ENTRYPOINT ["clarion-router"]
 
+# Several in one process: docker run clarion-host router recipients ratelimit templating
+FROM service AS host
+ENTRYPOINT ["clarion-host"]
+
 FROM service AS templating
 ENTRYPOINT ["clarion-templating"]
 

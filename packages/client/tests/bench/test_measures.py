@@ -29,7 +29,7 @@ async def test_floor_growth_and_memory_tell_what_they_found() -> None:
         "valkey",
         "postgres",
     }
-    assert held["by_process"]["router"].keys() == {"idle", "loaded", "after"}
+    assert held["by_process"]["deciding"].keys() == {"idle", "loaded", "after"}
     assert held["idle_mib"] > 0
 
 

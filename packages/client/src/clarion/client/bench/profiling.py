@@ -66,10 +66,13 @@ async def record(
 async def _record(
     program: Path, stack: Stack, name: str, seconds: float, folder: Path, native: bool
 ) -> Profile:
-    process = stack.state.processes.get(name)
-    if process is None or process.pid is None:
+    try:
+        process = stack.process(name)
+    except KeyError:
         known = ", ".join(stack.state.processes)
-        raise MissingProgramError(f"--profile: no process {name!r}, there are {known}")
+        raise MissingProgramError(
+            f"--profile: no process {name!r}, there are {known}"
+        ) from None
     folded = folder / f"{name}.folded"
     arguments = (
         *("record", "--pid", str(process.pid), "--format", "raw", "--rate", str(_RATE)),

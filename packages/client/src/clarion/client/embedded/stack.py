@@ -94,7 +94,7 @@ class Stack:
         return self._table.environment(name)
 
     def process(self, name: str) -> ProcessState:
-        """The process of a service or server as it is now."""
+        """The process of a service or server as it is now; KeyError for others."""
         return self._state.processes[self._process_of(name)]
 
     def kill(self, name: str) -> None:
