@@ -19,7 +19,6 @@ PROGRAM = textwrap.dedent(
     import json
     from datetime import UTC, datetime, timedelta
 
-    from opentelemetry import metrics
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
@@ -30,11 +29,12 @@ PROGRAM = textwrap.dedent(
     from clarion.runtime.delivery.in_memory import make_job
     from clarion.runtime.delivery.outcome import Outcome
     from clarion.runtime.errors import UnavailableError
+    from clarion.runtime.instruments import use_meter
     from clarion.runtime.jetstream import PoisonError
     from clarion.runtime.jetstream.metrics import MeasuringObserver
 
     reader = InMemoryMetricReader()
-    metrics.set_meter_provider(MeterProvider([reader]))
+    use_meter(MeterProvider([reader]).get_meter("test"))
     now = datetime.now(UTC)
 
     def entry(outcome, state=ClaimState.CLAIMED, verdict=None):

@@ -9,9 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 
-from opentelemetry.metrics import Counter, Histogram
-
-from clarion.runtime.telemetry import meter
+from clarion.runtime.instruments import Counter, Histogram
 
 _WAITS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
 """Buckets, in seconds, of what waits for queues and other people's servers."""
@@ -299,15 +297,12 @@ class Name(Enum):
 def counter(name: Name) -> Counter:
     """The counter of that name."""
     declared = name.value
-    return meter().create_counter(declared.name, declared.unit, declared.description)
+    return Counter(declared.name, declared.unit, declared.description)
 
 
 def histogram(name: Name) -> Histogram:
     """The histogram of that name."""
     declared = name.value
-    return meter().create_histogram(
-        declared.name,
-        declared.unit,
-        declared.description,
-        explicit_bucket_boundaries_advisory=declared.buckets,
+    return Histogram(
+        declared.name, declared.unit, declared.description, declared.buckets
     )

@@ -13,12 +13,11 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from opentelemetry import metrics
-
-from clarion.runtime import tracing
+from clarion.runtime import instruments, tracing
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics import MeterProvider
@@ -29,11 +28,6 @@ logger = logging.getLogger(__name__)
 
 SCOPE = "clarion.runtime"
 _FLUSH_LIMIT = timedelta(seconds=2)
-
-
-def meter() -> metrics.Meter:
-    """The meter of the process; instruments made before ``setup`` work after it."""
-    return metrics.get_meter(SCOPE)
 
 
 class Telemetry:
@@ -56,6 +50,7 @@ class Telemetry:
         if not self._shutdowns:
             return
         tracing.stop_recording()
+        instruments.stop_counting()
         loop = asyncio.get_running_loop()
         flushed = asyncio.Event()
 
@@ -91,19 +86,18 @@ def setup(
     """Switches telemetry on where an OTLP endpoint is set; once in a process.
 
     ``program`` is the name without prefix: OTEL_SERVICE_NAME defaults to
-    ``clarion-<program>``. Spans of the ``services`` that it hosts bear their names;
-    metrics, whose instruments are the process's, bear the program's.
-    OTEL_TRACES_SAMPLER and _ARG are honoured.
+    ``clarion-<program>``. With several ``services`` in the process each exports by
+    itself, under its own name. OTEL_TRACES_SAMPLER and _ARG are honoured.
     """
     if environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return Telemetry()
     shutdowns: list[Callable[[], None]] = []
-    if _wanted(environ, "TRACES"):
-        for service in services or ("",):
-            exporter = _export_traces(_resource(service or program, environ), service)
-            shutdowns.append(exporter.shutdown)
-    if _wanted(environ, "METRICS"):
-        shutdowns.append(_export_metrics(_resource(program, environ)).shutdown)
+    for service in services or ("",):
+        resource = partial(_resource, service or program, environ)
+        if _wanted(environ, "TRACES"):
+            shutdowns.append(_export_traces(resource(), service).shutdown)
+        if _wanted(environ, "METRICS"):
+            shutdowns.append(_export_metrics(resource(), service).shutdown)
     return Telemetry(shutdowns)
 
 
@@ -142,7 +136,7 @@ def _export_traces(resource: Resource, service: str) -> TracerProvider:
     return provider
 
 
-def _export_metrics(resource: Resource) -> MeterProvider:
+def _export_metrics(resource: Resource, service: str) -> MeterProvider:
     from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import (
         OTLPMetricExporter,
     )
@@ -154,7 +148,7 @@ def _export_metrics(resource: Resource) -> MeterProvider:
         resource=resource,
         shutdown_on_exit=False,
     )
-    metrics.set_meter_provider(provider)
+    instruments.use_meter(provider.get_meter(SCOPE), service)
     return provider
 
 
