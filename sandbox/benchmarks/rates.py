@@ -24,6 +24,7 @@ import click
 import jwt
 import pycurl
 import uvloop
+from aiohttp import web
 
 IN_FLIGHT = 200
 CONNECTIONS = 4
@@ -93,6 +94,10 @@ def measure_all(places: dict[str, str], pid: int, count: int) -> None:
                 posts(url, fields, body, count // 2)
             ),
         )
+    report(
+        *("twilio, with two receipts", pid, count // 4),
+        lambda: uvloop.run(with_receipts(places, *sms, count // 4)),
+    )
     host, port = places["smtp_url"].removeprefix("smtp://").split(":")
     report(
         *("smtp, raw client, pipelined", pid, count),
@@ -171,6 +176,34 @@ async def posts(
                     assert response.status < 300, response.status
 
         await asyncio.gather(*(work() for _ in range(32)))
+
+
+async def with_receipts(
+    places: dict[str, str], url: str, headers: dict[str, str], count: int
+) -> None:
+    """Posts texts and takes the two status callbacks of each."""
+    got, all_there = 0, asyncio.Event()
+
+    async def take(_: web.BaseRequest) -> web.Response:
+        nonlocal got
+        got += 1
+        if got == 2 * count:
+            all_there.set()
+        return web.Response()
+
+    sink = web.Server(take)
+    listener = await asyncio.get_running_loop().create_server(sink, "127.0.0.1", 0)
+    hook = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/hook"
+    receipts = [{"status": "sent"}, {"status": "delivered"}]
+    rules = [{"action": {"receipts": receipts}, "match": {"provider": "twilio"}}]
+    script = f"{places['control_url']}/script"
+    async with aiohttp.ClientSession() as session:
+        await session.put(script, json=rules)
+        await posts(url, headers, lambda number: sms_body(number, hook), count)
+        await all_there.wait()
+        await session.delete(script)
+    listener.close()
+    await sink.shutdown(0.1)
 
 
 async def smtp(host: str, port: int, count: int) -> None:
@@ -260,13 +293,13 @@ def apns_body() -> bytes:
     return json.dumps(body).encode()
 
 
-def sms_body(number: int) -> bytes:
+def sms_body(number: int, hook: str = "http://127.0.0.1:9/hook") -> bytes:
     query = f"notification_id={uuid.uuid4()}&delivery_id={uuid.uuid4()}"
     form = {
         "To": f"+1555{number % 1000:07d}",
         "From": "+15550001111",
         "Body": "Your code is 123456",
-        "StatusCallback": f"http://127.0.0.1:9/hook?{query}",
+        "StatusCallback": f"{hook}?{query}",
     }
     return urlencode(form).encode()
 

@@ -17,7 +17,7 @@ from clarion.sandbox.apns import Apns
 from clarion.sandbox.control import Control
 from clarion.sandbox.exchange import Handler, Reply, Request
 from clarion.sandbox.fcm import Fcm
-from clarion.sandbox.http1 import server
+from clarion.sandbox.http1 import Http1Protocol
 from clarion.sandbox.http2 import Http2Protocol
 from clarion.sandbox.receipts import ReceiptSender, Webhooks
 from clarion.sandbox.record import Store
@@ -29,7 +29,7 @@ from clarion.sandbox.twilio import Twilio
 
 HOST = "127.0.0.1"
 STOP_SECONDS = 0.1
-"""Time that open HTTP/1.1 requests get at the end."""
+"""Time that open requests of the control get at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +94,9 @@ async def serving(settings: Settings) -> AsyncIterator[Sandbox]:
             ports[name] = listener.sockets[0].getsockname()[1]
 
         async def listen_http(name: str, handler: Handler) -> None:
-            http = server(handler)
-            stack.push_async_callback(http.shutdown, STOP_SECONDS)
-            await listen(name, http)
+            http: set[Http1Protocol] = set()
+            stack.callback(_abort_all, http)
+            await listen(name, lambda: Http1Protocol(handler, http))
 
         await listen_http("fcm", fcm.handle)
         await listen_http("twilio", twilio.handle)
@@ -130,7 +130,9 @@ async def serving(settings: Settings) -> AsyncIterator[Sandbox]:
         yield Sandbox(store, script, receipts, control, places, twilio_token)
 
 
-def _abort_all(connections: Collection[Http2Protocol | SmtpProtocol]) -> None:
+def _abort_all(
+    connections: Collection[Http1Protocol | Http2Protocol | SmtpProtocol],
+) -> None:
     for connection in list(connections):
         connection.abort()
 

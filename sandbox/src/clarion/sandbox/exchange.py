@@ -45,8 +45,16 @@ Refuse = Callable[[Action], tuple[Reply, str] | None]
 def json_reply(
     status: int, document: object, *headers: tuple[str, str], indent: int | None = None
 ) -> Reply:
-    body = json.dumps(document, indent=indent, ensure_ascii=False).encode()
-    return Reply(status, body, (JSON_TYPE, *headers))
+    encode = _encode if indent is None else _encoder(indent).encode
+    return Reply(status, encode(document).encode(), (JSON_TYPE, *headers))
+
+
+def _encoder(indent: int | None) -> json.JSONEncoder:
+    return json.JSONEncoder(ensure_ascii=False, indent=indent)
+
+
+_encode = _encoder(None).encode
+"""Kept, as json.dumps makes an encoder for each call that wants other than ASCII."""
 
 
 def scripted_body(action: Action) -> tuple[bytes, str] | None:

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-import aiohttp
+from clarion.sandbox.http1_client import Http1Client
+from clarion.sandbox.http1_frames import Http1Error
 
 WORKERS = 32
 """Calls under way at once: who takes a receipt may answer when it is stored."""
 LOG_LENGTH = 1000
-_TIMEOUT = aiohttp.ClientTimeout(total=10)
+_TIMEOUT = timedelta(seconds=10)
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ class ReceiptSender:
     log: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=LOG_LENGTH))
     _queue: asyncio.Queue[tuple[int, Post]] = field(default_factory=asyncio.Queue)
     _workers: list[asyncio.Task[None]] = field(default_factory=list)
+    _client: Http1Client = field(default_factory=lambda: Http1Client(_TIMEOUT))
     _generation: int = 0
     _pending: int = 0
 
@@ -69,6 +71,7 @@ class ReceiptSender:
         for worker in self._workers:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
+        self._client.close()
 
     def forget(self) -> None:
         """Drop what is planned but not sent yet, and the log."""
@@ -108,36 +111,30 @@ class ReceiptSender:
         }
 
     async def _work(self) -> None:
-        async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
-            while True:
-                generation, post = await self._queue.get()
-                if generation != self._generation:
-                    continue
-                try:
-                    await self._deliver(session, post, generation)
-                except Exception:
-                    logger.exception("receipt could not be sent")
-                if generation == self._generation:
-                    self._pending -= 1
+        while True:
+            generation, post = await self._queue.get()
+            if generation != self._generation:
+                continue
+            try:
+                await self._deliver(post, generation)
+            except Exception:
+                logger.exception("receipt could not be sent")
+            if generation == self._generation:
+                self._pending -= 1
 
-    async def _deliver(
-        self, session: aiohttp.ClientSession, post: Post, generation: int
-    ) -> None:
+    async def _deliver(self, post: Post, generation: int) -> None:
         answered: int | str = ""
         attempts = 0
         for wait in (timedelta(0), *post.retries):
-            await asyncio.sleep(wait.total_seconds())
+            if wait:
+                await asyncio.sleep(wait.total_seconds())
             if generation != self._generation:
                 return
             attempts += 1
             headers, body = post.sign()
             try:
-                async with session.post(
-                    post.url, data=body, headers=headers, allow_redirects=False
-                ) as response:
-                    answered = response.status
-                    await response.read()
-            except (aiohttp.ClientError, TimeoutError, ValueError) as exc:
+                answered = await self._client.post(post.url, headers, body)
+            except (OSError, Http1Error, ValueError) as exc:
                 answered = type(exc).__name__
                 continue
             if answered < 300 or not post.retry_on_status:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 import re
 import time
@@ -12,9 +11,9 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from datetime import timedelta
 from email.utils import formatdate
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
-from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from clarion.sandbox import catalog
 from clarion.sandbox.exchange import Reply, Request, json_reply, retry_header, settle
@@ -40,7 +39,7 @@ _HELP = {"HELP", "INFO"}
 def signature(token: str, url: str, params: Mapping[str, str]) -> str:
     """X-Twilio-Signature: HMAC-SHA1 over the URL and the sorted parameters."""
     text = url + "".join(f"{name}{params[name]}" for name in sorted(params))
-    digest = hmac.new(token.encode(), text.encode(), hashlib.sha1).digest()
+    digest = hmac.digest(token.encode(), text.encode(), "sha1")
     return base64.b64encode(digest).decode()
 
 
@@ -96,19 +95,18 @@ class Twilio:
         form = _form(request.body)
         to, sender = form.get("To", ""), form.get("From", "")
         callback = form.get("StatusCallback", "")
-        ids = _callback_query(callback) or {}
+        ids = _callback_query(callback)
         sid = "SM" + uuid.uuid4().hex
         arrival = Arrival(
             "twilio",
             "sms",
             to,
-            ids.get("notification_id", [""])[0],
-            ids.get("delivery_id", [""])[0],
+            *_ids(ids or {}),
             request.body,
             _form,
             sid,
         )
-        fault = _fault(form)
+        fault = _fault(form, is_reachable=not callback or ids is not None)
         if fault is None and (to, sender) in self._opted_out:
             fault = "21610"
         if fault is not None:
@@ -149,7 +147,7 @@ class Twilio:
             return False
         code = receipt.error_code or USUAL_ERROR_CODES.get(receipt.status, "")
         if _RANKS[receipt.status] >= _RANKS[message["status"]]:
-            now = formatdate(usegmt=True).replace("GMT", "+0000")
+            now = _now()
             message["status"] = receipt.status
             message["date_updated"] = now
             message["error_code"] = int(code) if code.isdigit() else None
@@ -227,7 +225,7 @@ class Twilio:
         )
 
     def _resource(self, sid: str, form: Mapping[str, str]) -> dict[str, Any]:
-        now = formatdate(usegmt=True).replace("GMT", "+0000")
+        now = _now()
         uri = f"/2010-04-01/Accounts/{self._sid}/Messages/{sid}"
         return {
             "account_sid": self._sid,
@@ -253,7 +251,20 @@ class Twilio:
         }
 
 
-def _fault(form: Mapping[str, str]) -> str | None:
+def _now() -> str:
+    return _date(int(time.time()))
+
+
+@lru_cache(maxsize=4)
+def _date(seconds: int) -> str:
+    return formatdate(seconds, usegmt=True).replace("GMT", "+0000")
+
+
+def _ids(query: Mapping[str, str]) -> tuple[str, str]:
+    return query.get("notification_id", ""), query.get("delivery_id", "")
+
+
+def _fault(form: Mapping[str, str], *, is_reachable: bool) -> str | None:
     to, sender = form.get("To", ""), form.get("From", "")
     if not to:
         return "21604"
@@ -267,17 +278,16 @@ def _fault(form: Mapping[str, str]) -> str | None:
         return "21602"
     if len(form["Body"]) > 1600:
         return "21617"
-    callback = form.get("StatusCallback")
-    return "21609" if callback and _callback_query(callback) is None else None
+    return None if is_reachable else "21609"
 
 
-def _callback_query(url: str) -> dict[str, list[str]] | None:
+def _callback_query(url: str) -> dict[str, str] | None:
     """Query of a callback URL; None when it is no http URL."""
     try:
         parts = urlsplit(url)
     except ValueError:
         return None
-    return parse_qs(parts.query) if parts.scheme in ("http", "https") else None
+    return dict(parse_qsl(parts.query)) if parts.scheme in ("http", "https") else None
 
 
 def _refuse(action: Action) -> tuple[Reply, str] | None:
