@@ -35,6 +35,7 @@ from clarion.runtime.delivery.unsent_counts import ValkeyUnsentCounts
 from clarion.runtime.delivery.worker import DeliveryWorker
 from clarion.runtime.jetstream import Consumer, GroupPublisher, Streams
 from clarion.runtime.jetstream.ports import NullObserver
+from clarion.runtime.valkey import open_client
 
 LEASE = timedelta(seconds=1)
 QUICK = RetryPolicy(waits=(timedelta(0), timedelta(0)))
@@ -212,6 +213,16 @@ async def _wait_for(condition: Callable[[], Any], timeout: float = 15.0) -> None
     async with asyncio.timeout(timeout):
         while not await condition():  # noqa: ASYNC110 - a server's state
             await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+async def older_redis(redis: Redis, valkey_url: str) -> AsyncIterator[Redis]:
+    """A client of a server that does not know every command."""
+    rules = ("on", "nopass", "~*", "&*", "+@all", "-msetex")
+    await redis.execute_command("ACL", "SETUSER", "older", *rules)
+    client = open_client(valkey_url.replace("://", "://older:any@"))
+    yield client
+    await client.aclose()
 
 
 @pytest.fixture

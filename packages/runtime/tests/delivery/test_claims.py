@@ -26,9 +26,9 @@ async def states(claims: Claims, *args: Ask) -> list[ClaimState]:
     return [claim.state for claim in await claims.claim(args)]
 
 
-@pytest.fixture
-def claims(redis: Redis) -> Claims:
-    return Claims(redis, lease=LONG)
+@pytest.fixture(params=["redis", "older_redis"])
+def claims(request: pytest.FixtureRequest) -> Claims:
+    return Claims(request.getfixturevalue(request.param), lease=LONG)
 
 
 async def test_of_concurrent_claimers_exactly_one_wins(claims: Claims) -> None:

@@ -1,4 +1,4 @@
-"""One connection to Valkey for scripts and reads, beside the pool of redis-py.
+"""One connection to Valkey for what there is most of, beside the pool of redis-py.
 
 redis-py takes a connection out of its pool for each command, with locks, hooks and
 timers: twice of what all else about a call costs. Here commands share one connection
@@ -16,7 +16,7 @@ from typing import Any, cast
 from hiredis import HiredisError, Reader, pack_command
 from redis.asyncio import Redis
 
-_COMMANDS = frozenset({"EVALSHA", "MGET"})
+_COMMANDS = frozenset({"EVALSHA", "MGET", "MSETEX"})
 """Answered alike whatever the version of the protocol, and safe to send again."""
 _ANSWER_SECONDS = 2.0
 _CONNECT_SECONDS = 1.0
@@ -98,7 +98,7 @@ class Line(asyncio.Protocol):
 
 
 class Client(Redis):  # type: ignore[misc]  # a class of redis-py
-    """A client of redis-py whose scripts and MGET go over a line of their own."""
+    """A client of redis-py that has a line of its own for some commands."""
 
     has_line = False
     """Whether a line can be opened: its own connecting knows plain TCP only."""

@@ -61,6 +61,7 @@ end
 -- All keys at once; what is claimed here is not among it, so that a copy finds it there.
 local found = redis.call('MGET', unpack(KEYS, 1, 3 * count))
 local claimed = {}
+local leases, size = {'MSETEX', 0}, 2
 for i = 1, count do
   local place = 3 * i - 2
   local key = KEYS[place]
@@ -106,9 +107,21 @@ for i = 1, count do
     else
       local value = 'L' .. ARGV[5 + i] .. ends
       claimed[key] = value
-      redis.call('SET', key, value, 'PX', ttl)
+      leases[size + 1], leases[size + 2] = key, value
+      size = size + 2
     end
   end
   letters[i] = letter
+end
+if size > 2 then
+  leases[2] = (size - 2) / 2
+  leases[size + 1], leases[size + 2] = 'PX', ttl
+  -- One command where the server has it (see many_keys.py), else one for each.
+  local answer = redis.pcall(unpack(leases))
+  if type(answer) == 'table' and answer.err then
+    for place = 3, size, 2 do
+      redis.call('SET', leases[place], leases[place + 1], 'PX', ttl)
+    end
+  end
 end
 return {table.concat(letters), details}

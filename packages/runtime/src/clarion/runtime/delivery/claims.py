@@ -15,6 +15,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clarion.api.event.v1.work_pb2 import DeliveryJob
+from clarion.runtime.delivery.many_keys import ManyKeys
 from clarion.runtime.delivery.script import Script
 from clarion.runtime.keys import (
     cancelled_key,
@@ -122,6 +123,7 @@ class Claims:
         self._settle = Script(redis, "settle.lua")
         self._renew = Script(redis, "renew.lua")
         self._end_turns = Script(redis, "end_turns.lua")
+        self._done = ManyKeys(redis, self._ttl, self._settle_done)
 
     async def claim(self, asks: Sequence[Ask]) -> list[Claim]:
         """Claims the jobs, in the order given: one round trip for each tenant."""
@@ -174,10 +176,15 @@ class Claims:
             theirs = [marks[place] for place in places]
             keys = [claim_key(mark.tenant, mark.delivery_id) for mark in theirs]
             values = [mark.value for mark in theirs]
-            # A done mark stands whoever writes it.
-            is_over = all([value[:1] == b"D" for value in values])
-            owners = "" if is_over else " ".join([mark.owner for mark in theirs])
+            if all([value[:1] == b"D" for value in values]):
+                # A done mark stands whoever writes it.
+                await self._done.set(keys, values)
+                continue
+            owners = " ".join([mark.owner for mark in theirs])
             await self._settle(keys, (self._ttl, owners, *values))
+
+    async def _settle_done(self, keys: Sequence[str], values: Sequence[bytes]) -> None:
+        await self._settle(keys, (self._ttl, "", *values))
 
     async def end_turns(self, jobs: Sequence[DeliveryJob]) -> None:
         """Takes note that deliveries of ordered notifications are over.
