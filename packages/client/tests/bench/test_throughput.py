@@ -17,7 +17,7 @@ def test_throughput_tells_what_it_found_as_one_line_of_json() -> None:
     found = json.loads(result.stdout.splitlines()[-1])
     assert (found["lost"], found["duplicated"]) == (0, 0)
     assert found["per_second"] > 0
-    assert {"deciding", "channels", "tracking", "nats", "postgres", "load"} <= set(
+    assert {"router", "push", "tracking", "nats", "postgres", "load"} <= set(
         found["by_process"]
     )
     assert found["cpu_us_per_notification"] > 0

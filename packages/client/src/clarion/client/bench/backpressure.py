@@ -56,7 +56,7 @@ async def run(*, seconds: float, times: float, queue_mib: int, users: int) -> Re
     must stay bounded.
     """
     settings = {"CLARION_WORK_MAX_BYTES": str(queue_mib * 1024 * 1024)}
-    async with Mesh(users, settings=settings) as mesh:
+    async with Mesh(users, settings=settings, apart=True) as mesh:
         calm_gate = mesh.gate(5_000)
         calm = mesh.offering(calm_gate, Traffic(users), 4)
         started = time.monotonic()

@@ -72,8 +72,12 @@ class Mesh:
         settings: Mapping[str, str] | None = None,
         tenants: int = 1,
         rest: float = 0,
+        apart: bool | None = None,
     ) -> None:
-        """Nothing is started yet; ``rest`` are seconds before memory is looked at."""
+        """Nothing is started yet.
+
+        ``rest`` are seconds before memory is looked at; ``apart``: see Stack.
+        """
         self.users = users
         self.keys: dict[str, str] = {}
         """API keys by tenant, where there is more than the one."""
@@ -88,6 +92,7 @@ class Mesh:
             self._settings["CLARION_DRY_RUN"] = "true"
         self._tenants = tenants
         self._rest = rest
+        self._apart = apart
         self.pauses: Pauses
         self._folder: Path
         self._around = AsyncExitStack()
@@ -100,7 +105,9 @@ class Mesh:
         try:
             if self._tenants > 1:
                 self.keys = make_tenants(self._folder, self._tenants)
-            self.stack = await enter(Stack(self._folder, settings=self._settings))
+            self.stack = await enter(
+                Stack(self._folder, settings=self._settings, apart=self._apart)
+            )
             await asyncio.sleep(self._rest)
             self.idle_mib = resident_mib(self.stack)
             self.http = await enter(aiohttp.ClientSession())

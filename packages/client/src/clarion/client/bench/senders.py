@@ -34,7 +34,7 @@ class Arrived:
     """What one way of sending came to."""
 
     sent_ms: dict[str, float] = field(default_factory=dict)
-    """When each was due to be sent, by notification, in milliseconds of the epoch."""
+    """When the call with each was due, by notification, in milliseconds of the epoch."""
     expected: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Messages at providers by notification and channel."""
     deliveries: int = 0
@@ -100,19 +100,19 @@ class Senders:
         return compare(self._all.expected, self._arrivals.counts)
 
     async def open_loop(self, rate: float, seconds: float) -> Arrived:
-        """Sends on time, whatever the mesh does; batches of what fell due in 20 ms."""
+        """Sends on time, whatever the mesh does: a batch each 20 ms."""
         found = Arrived()
         began = time.time()
         sent = 0
         async with asyncio.TaskGroup() as calls:
-            while (elapsed := time.time() - began) < seconds:
-                due = int(elapsed * rate) - sent
-                if due:
-                    # Of the middle of those that fell due since the last time.
-                    at = (began + (sent + due / 2) / rate) * 1000
-                    sent += due
-                    calls.create_task(self._batch(found, due, at))
-                await asyncio.sleep(_TICK)
+            for tick in range(1, int(seconds / _TICK) + 1):
+                due = began + tick * _TICK
+                await asyncio.sleep(max(0.0, due - time.time()))
+                count = int(tick * _TICK * rate) - sent
+                if count:
+                    sent += count
+                    # Also when this one is late: then it is the latency's.
+                    calls.create_task(self._batch(found, count, due * 1000))
         return await self._complete(found)
 
     async def closed_loop(self, count: int) -> Arrived:

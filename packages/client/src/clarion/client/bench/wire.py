@@ -17,7 +17,7 @@ OPTIONS = (
     click.Option(
         ["--rate"],
         type=click.FloatRange(min=1),
-        default=1157.0,
+        default=1165.0,
         show_default=True,
         help="Notifications a second of the open loop.",
     ),
