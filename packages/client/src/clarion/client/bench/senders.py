@@ -34,7 +34,7 @@ class Arrived:
     """What one way of sending came to."""
 
     sent_ms: dict[str, float] = field(default_factory=dict)
-    """When the call with each was due, by notification, in milliseconds of the epoch."""
+    """When the call with each was due, by notification, in ms of the epoch."""
     expected: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Messages at providers by notification and channel."""
     deliveries: int = 0
