@@ -52,11 +52,26 @@ local function name_of(text, from, to)
 end
 
 local NAMES = {
-  string = "a string", boolean = "true or false", integer = "a whole number",
+  string = "a string", boolean = "true or false",
   number = "a number", object = "an object", array = "a list", enum = "a name of the enum",
   timestamp = 'an RFC 3339 time such as "2030-01-31T10:30:00Z"',
   duration = 'a duration such as "3.5s"',
 }
+
+-- The whole numbers by kind; of 64 bits only the sign is certain, as Lua's numbers are doubles.
+local WHOLE = {
+  int32 = {-2147483648, 2147483647}, uint32 = {0, 4294967295},
+  int64 = {-2 ^ 63, 2 ^ 63}, uint64 = {0, 2 ^ 64},
+}
+for kind, range in pairs(WHOLE) do
+  local to = kind:sub(-2) == "32" and " to " .. string.format("%.0f", range[2]) or " on"
+  NAMES[kind] = range[1] < 0 and "a whole number" or "a whole number from 0" .. to
+end
+
+local function is_whole(kind, number)
+  local range = WHOLE[kind]
+  return number ~= nil and number % 1 == 0 and range[1] <= number and number <= range[2]
+end
 
 local value
 
@@ -73,13 +88,15 @@ local function scalar_matches(kind, text, first, from, to)
          rest:gsub("^%.%d+", ""):match("^[+-][012]%d:[0-5]%d$")) ~= nil
     end
     if kind == "duration" then return content:match("^-?%d+%.?%d*s$") ~= nil end
-    if kind == "integer" then return content:match("^-?%d+$") ~= nil end
+    if WHOLE[kind] then
+      return content:match("^-?%d+$") ~= nil and is_whole(kind, tonumber(content))
+    end
     if kind == "number" then return tonumber(content) ~= nil end
     return false
   end
   if first == 116 or first == 102 then return kind == "boolean" end
   if kind == "number" then return true end
-  return kind == "integer" and tonumber(sub(text, from, to - 1)) % 1 == 0
+  return WHOLE[kind] ~= nil and is_whole(kind, tonumber(sub(text, from, to - 1)))
 end
 
 local function literal_end(text, at, path)
@@ -193,7 +210,9 @@ local function query(text, route)
       fail(name:sub(1, 256), "is not a parameter of this call: check its spelling", "field.unknown")
     end
     local is_right = true
-    if kind == "integer" then is_right = given:match("^-?%d+$") ~= nil end
+    if WHOLE[kind] then
+      is_right = given:match("^-?%d+$") ~= nil and is_whole(kind, tonumber(given))
+    end
     if kind == "number" then is_right = tonumber(given) ~= nil end
     if kind == "boolean" then is_right = given == "true" or given == "false" end
     if not is_right then fail(name, "must be " .. NAMES[kind], "type") end

@@ -130,6 +130,21 @@ REST_ROWS = {
         says="/nothing",
     ),
     "unknown verb": Rest(404, C.NOT_FOUND, "NOT_FOUND", verb="PUT", body=GOOD),
+    "less than nothing": bad(
+        'frequency_limits["promotional"].daily',
+        {"frequency_limits": {"promotional": {"daily": -1}}},
+        verb="PUT",
+        path="/api/v1/users/somebody/preferences",
+    ),
+    "more than a number can be": bad(
+        "daily",
+        {"daily": 4294967296},
+        verb="PUT",
+        path="/api/v1/limits/promotional",
+    ),
+    "consent that says nothing": bad(
+        "granted", {"source": "form"}, path="/api/v1/users/somebody/consents"
+    ),
     "unknown query parameter": bad(
         "colour", verb="GET", path="/api/v1/users/somebody/inbox?colour=red"
     ),

@@ -221,7 +221,9 @@ async def remove_device(mesh: Mesh, user_id: str) -> None:
 
 
 async def withdraw(mesh: Mesh, user_id: str) -> None:
-    entry = Consent(channel="sms", category="promotional", granted=False)
+    entry = Consent(
+        channel="sms", category="promotional", granted=False, source="settings"
+    )
     await mesh.consents.RecordConsent(
         RecordConsentRequest(user_id=user_id, consent=entry)
     )

@@ -165,6 +165,12 @@ async def test_policies_by_category_type_and_channel_are_put_listed_and_deleted(
         ([], {}, "policy"),
         ([window(0, 1)], {}, "policy.windows[0].span"),
         ([pb.LimitWindow(most=1)], {}, "policy.windows[0].span"),
+        (
+            [pb.LimitWindow(span={"seconds": 60})],
+            {},
+            "policy.windows[0].most",
+        ),
+        ([window(60, 1)], {"channel": "fax"}, "policy.channel"),
         ([window(367 * 86400, 1)], {}, "policy.windows[0].span"),
         ([window(60, 1)] * 9, {}, "policy.windows"),
         ([window(60, 1)], {"channel": "a b"}, "policy.channel"),

@@ -5,6 +5,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from clarion.api.recipients.v1.consent_service_pb2 import (
     BatchSuppressRequest,
@@ -107,6 +108,7 @@ async def test_an_unknown_time_zone_is_refused_naming_the_field(stubs: Any) -> N
 
 
 async def record(stubs: Any, user_id: str, **entry: Any) -> Consent:
+    entry = {"granted": False, "source": "signup_form", **entry}
     request = RecordConsentRequest(user_id=user_id, consent=Consent(**entry))
     return (await stubs.consents.RecordConsent(request)).consent
 
@@ -137,6 +139,35 @@ async def test_a_repeated_consent_is_one_entry_and_another_text_a_conflict(
     assert refusal.reason == "IDEMPOTENCY_KEY_REUSED"
     page = await stubs.consents.ListConsents(ListConsentsRequest(user_id="u"))
     assert len(page.consents) == 1
+
+
+@pytest.mark.parametrize(
+    ("entry", "field"),
+    [
+        ({"source": "form"}, "granted"),
+        ({"granted": False}, "source"),
+        ({"granted": False, "source": "form", "channel": "fax"}, "channel"),
+        ({"granted": False, "source": "form", "category": "1 x"}, "category"),
+        (
+            {
+                "granted": False,
+                "source": "form",
+                "given_time": Timestamp(seconds=2**32),
+            },
+            "given_time",
+        ),
+    ],
+    ids=["nothing said", "no source", "no channel", "no category", "not yet"],
+)
+async def test_an_entry_that_proves_nothing_or_stops_by_mistake_is_refused(
+    stubs: Any, entry: dict[str, Any], field: str
+) -> None:
+    with refused() as refusal:
+        request = RecordConsentRequest(user_id="u", consent=Consent(**entry))
+        await stubs.consents.RecordConsent(request)
+    assert list(refusal.fields) == [f"consent.{field}"]
+    page = await stubs.consents.ListConsents(ListConsentsRequest(user_id="u"))
+    assert not page.consents
 
 
 @pytest.mark.parametrize(
@@ -187,6 +218,23 @@ async def test_a_suppression_is_in_valkey_under_every_spelling_until_lifted(
 
 def mail(reason: str) -> Suppression:
     return Suppression(channel="email", address="u@example.com", reason=reason)
+
+
+@pytest.mark.parametrize(
+    ("channel", "address", "field"),
+    [
+        ("fax", "x", "channel"),
+        ("email", "not a mail", "address"),
+        ("sms", "4155550123", "address"),
+    ],
+)
+async def test_an_address_that_nothing_is_ever_sent_to_is_not_suppressed(
+    stubs: Any, channel: str, address: str, field: str
+) -> None:
+    with refused() as refusal:
+        await suppress(stubs, bounced("an@example.com"), bounced(address, channel))
+    assert list(refusal.fields) == [f"suppressions[1].{field}"]
+    assert await suppress(stubs, bounced("72345", "sms")) == 1  # a short code
 
 
 @pytest.mark.parametrize(

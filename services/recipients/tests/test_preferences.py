@@ -297,6 +297,10 @@ def test_it_is_told_when_the_critical_types_are_not_known() -> None:
         ),
         ({"quiet_hours": {**QUIET, "timezone": "utc "}}, "quiet_hours.timezone"),
         ({"user_id": "other"}, "user_id"),
+        (
+            {"category_channels": {"news": {"channels": {"fax": True}}}},
+            'category_channels["news"].channels["fax"]',
+        ),
     ],
 )
 def test_a_wrong_change_names_its_field(change: dict[str, object], field: str) -> None:

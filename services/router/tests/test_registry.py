@@ -162,6 +162,8 @@ def test_a_digest_becomes_a_policy_and_what_is_read_can_be_put_again(
             "digest.time_zone",
         ),
         ({"ordered": True}, None),
+        ({"limits": [{"span": HOUR, "most": 0}]}, None),
+        ({"limits": [{"span": HOUR, "most": 1}, {"span": DAY}]}, "limits[1].most"),
     ],
 )
 def test_a_definition_that_cannot_be_honoured_is_refused_with_its_field(

@@ -13,11 +13,13 @@ from clarion.ratelimit.policy import DEFAULT, Asked, PartialLimit
 from clarion.ratelimit.window import Refusal, Verdict, Window, moment
 from clarion.runtime import chunks
 from clarion.runtime.errors import FieldViolation, InvalidArgumentError
+from clarion.runtime.streams import CHANNELS
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,63}")
 _CHANNEL = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _ID_CHARACTERS = 128
 _MAX_VIOLATIONS = 20
+_MOST_MISSING = "is missing: say how many at most, 0 is none at all"
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -77,7 +79,21 @@ def message_of(window: Window) -> pb.LimitWindow:
 
 
 def policy_of(policy_id: str, policy: pb.LimitPolicy) -> LimitPolicy:
-    """A policy under its id."""
+    """A policy under its id.
+
+    Raises InvalidArgumentError where it cannot hold for anything, and for a window that
+    does not say how many: 0, which is none at all, must be meant.
+    """
+    wrong = [
+        FieldViolation(f"policy.windows[{index}].most", _MOST_MISSING, "required")
+        for index, window in enumerate(policy.windows)
+        if not window.HasField("most")
+    ]
+    if policy.channel and policy.channel not in CHANNELS:
+        text = f"is not a channel of this mesh: use {', '.join(CHANNELS)}"
+        wrong.append(FieldViolation("policy.channel", text, "channel.unknown"))
+    if wrong:
+        raise InvalidArgumentError(violations=wrong)
     return LimitPolicy(
         policy_id,
         policy.category,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from clarion.api.recipients.v1.recipient_pb2 import Preferences
+from clarion.recipients import given_names
 from clarion.recipients.preference_values import SWITCHES, Value, has, value_of
 from clarion.runtime import time_zones
 from clarion.runtime.errors import FieldViolation
@@ -42,6 +43,10 @@ def violations(change: Preferences, user_id: str) -> list[FieldViolation]:
                 "preferences.quiet_hours.timezone", time_zones.REMEDY, "timezone.known"
             )
         )
+    for name, switches in sorted(change.category_channels.items()):
+        for channel in sorted(switches.channels):
+            field = f'preferences.category_channels["{name}"].channels["{channel}"]'
+            found += given_names.channel(channel, field)
     for place, name in enumerate(change.inherited):
         if value_of(name) is None:
             found.append(

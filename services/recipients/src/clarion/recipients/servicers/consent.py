@@ -17,7 +17,7 @@ from clarion.api.recipients.v1.consent_service_pb2 import (
     RemoveSuppressionResponse,
 )
 from clarion.api.recipients.v1.consent_service_pb2_grpc import ConsentServiceServicer
-from clarion.recipients import instant
+from clarion.recipients import given_names, instant
 from clarion.recipients.changes import Changes
 from clarion.recipients.suppressing import Suppressions
 from clarion.recipients.tables import consents, suppressions
@@ -45,10 +45,13 @@ class ConsentServicer(ConsentServiceServicer):
     async def RecordConsent(
         self, request: RecordConsentRequest, context: Any
     ) -> RecordConsentResponse:
-        found = instant.violations(request.consent.given_time, "consent.given_time")
+        tenant, now = current_caller().tenant, self._clock.now()
+        given = request.consent
+        found = instant.violations(given.given_time, "consent.given_time", now)
+        if given.channel:
+            found += given_names.channel(given.channel, "consent.channel")
         if found:
             raise InvalidArgumentError(violations=found)
-        tenant, now = current_caller().tenant, self._clock.now()
         async with self._changes.of(tenant, request.user_id) as change:
             entry = await consents.add(
                 change.connection, tenant, request.user_id, request.consent, now
@@ -79,8 +82,11 @@ class ConsentServicer(ConsentServiceServicer):
         wrong = [
             violation
             for place, entry in enumerate(request.suppressions)
-            for violation in instant.violations(
-                entry.created_time, f"suppressions[{place}].created_time"
+            for violation in (
+                *instant.violations(
+                    entry.created_time, f"suppressions[{place}].created_time"
+                ),
+                *given_names.suppressed(entry, f"suppressions[{place}]"),
             )
         ]
         if wrong:

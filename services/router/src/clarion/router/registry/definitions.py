@@ -118,6 +118,10 @@ def objections(
                 f"must be more than nothing and at most {LONGEST_LIFE.days} days",
                 "duration.range",
             )
+    for index, window in enumerate(given.limits):
+        if not window.HasField("most"):
+            text = "is missing: say how many at most, 0 is none at all"
+            object_to(f"limits[{index}].most", text, "required")
     judge_send_window(given, object_to)
     _judge_strategy(completed(type_, given), object_to)
     _judge_templates(given, channels, object_to)

@@ -29,7 +29,7 @@ class LimitWindow(_message.Message):
     SPAN_FIELD_NUMBER: _builtins.int
     MOST_FIELD_NUMBER: _builtins.int
     most: _builtins.int
-    """At most this many. 0: none at all."""
+    """At most this many. 0: none at all; must be said where a limit is set."""
     @_builtins.property
     def span(self) -> _duration_pb2.Duration:
         """The length of the rolling window."""
@@ -38,13 +38,15 @@ class LimitWindow(_message.Message):
         self,
         *,
         span: _duration_pb2.Duration | None = ...,
-        most: _builtins.int = ...,
+        most: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["span", b"span"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_most", b"_most", "most", b"most", "span", b"span"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["most", b"most", "span", b"span"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_most", b"_most", "most", b"most", "span", b"span"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__most: _TypeAlias = _typing.Literal["most"]  # noqa: Y015
+    _WhichOneofArgType__most: _TypeAlias = _typing.Literal["_most", b"_most"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__most) -> _WhichOneofReturnType__most | None: ...
 
 Global___LimitWindow: _TypeAlias = LimitWindow  # noqa: Y015
 

@@ -29,15 +29,19 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/clarion/api/recipients/v1/consent_service.proto\x12\x19\x63larion.api.recipients.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"clarion/api/access/v1/access.proto\x1a)clarion/api/recipients/v1/recipient.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc5\x01\n\x07\x43onsent\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x02 \x01(\t\x12\x0f\n\x07granted\x18\x03 \x01(\x08\x12\x18\n\x06source\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x1e\n\x0ctext_version\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12.\n\ngiven_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\nrequest_id\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"m\n\x14RecordConsentRequest\x12\x18\n\x07user_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12;\n\x07\x63onsent\x18\x02 \x01(\x0b\x32\".clarion.api.recipients.v1.ConsentB\x06\xbaH\x03\xc8\x01\x01\"L\n\x15RecordConsentResponse\x12\x33\n\x07\x63onsent\x18\x01 \x01(\x0b\x32\".clarion.api.recipients.v1.Consent\"b\n\x13ListConsentsRequest\x12\x18\n\x07user_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\x1d\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xf4\x03(\x00\x12\x12\n\npage_token\x18\x03 \x01(\t\"e\n\x14ListConsentsResponse\x12\x34\n\x08\x63onsents\x18\x01 \x03(\x0b\x32\".clarion.api.recipients.v1.Consent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"a\n\x14\x42\x61tchSuppressRequest\x12I\n\x0csuppressions\x18\x01 \x03(\x0b\x32&.clarion.api.recipients.v1.SuppressionB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"&\n\x15\x42\x61tchSuppressResponse\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x01 \x01(\r\"N\n\x18RemoveSuppressionRequest\x12\x18\n\x07\x63hannel\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\x18\n\x07\x61\x64\x64ress\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\",\n\x19RemoveSuppressionResponse\x12\x0f\n\x07removed\x18\x01 \x01(\x08\"]\n\x17ListSuppressionsRequest\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\t\x12\x1d\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xf4\x03(\x00\x12\x12\n\npage_token\x18\x03 \x01(\t\"q\n\x18ListSuppressionsResponse\x12<\n\x0csuppressions\x18\x01 \x03(\x0b\x32&.clarion.api.recipients.v1.Suppression\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x91\x07\n\x0e\x43onsentService\x12\xb9\x01\n\rRecordConsent\x12/.clarion.api.recipients.v1.RecordConsentRequest\x1a\x30.clarion.api.recipients.v1.RecordConsentResponse\"E\xaa\xbb\x18\x10recipients:write\x82\xd3\xe4\x93\x02+\" /api/v1/users/{user_id}/consents:\x07\x63onsent\x12\xac\x01\n\x0cListConsents\x12..clarion.api.recipients.v1.ListConsentsRequest\x1a/.clarion.api.recipients.v1.ListConsentsResponse\";\xaa\xbb\x18\x0frecipients:read\x82\xd3\xe4\x93\x02\"\x12 /api/v1/users/{user_id}/consents\x12\xa7\x01\n\rBatchSuppress\x12/.clarion.api.recipients.v1.BatchSuppressRequest\x1a\x30.clarion.api.recipients.v1.BatchSuppressResponse\"3\xaa\xbb\x18\x10recipients:write\x82\xd3\xe4\x93\x02\x19\"\x14/api/v1/suppressions:\x01*\x12\xba\x01\n\x11RemoveSuppression\x12\x33.clarion.api.recipients.v1.RemoveSuppressionRequest\x1a\x34.clarion.api.recipients.v1.RemoveSuppressionResponse\":\xaa\xbb\x18\x10recipients:write\x82\xd3\xe4\x93\x02 \"\x1b/api/v1/suppressions:remove:\x01*\x12\xac\x01\n\x10ListSuppressions\x12\x32.clarion.api.recipients.v1.ListSuppressionsRequest\x1a\x33.clarion.api.recipients.v1.ListSuppressionsResponse\"/\xaa\xbb\x18\x0frecipients:read\x82\xd3\xe4\x93\x02\x16\x12\x14/api/v1/suppressionsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/clarion/api/recipients/v1/consent_service.proto\x12\x19\x63larion.api.recipients.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"clarion/api/access/v1/access.proto\x1a)clarion/api/recipients/v1/recipient.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8c\x02\n\x07\x43onsent\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\t\x12;\n\x08\x63\x61tegory\x18\x02 \x01(\tB)\xbaH&r!2\x1f^[A-Za-z][A-Za-z0-9_.:-]{0,63}$\xd8\x01\x01\x12\x1c\n\x07granted\x18\x03 \x01(\x08\x42\x06\xbaH\x03\xc8\x01\x01H\x00\x88\x01\x01\x12\x1b\n\x06source\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\x18\x80\x01\xc8\x01\x01\x12\x1e\n\x0ctext_version\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12.\n\ngiven_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\nrequest_id\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x42\n\n\x08_granted\"m\n\x14RecordConsentRequest\x12\x18\n\x07user_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12;\n\x07\x63onsent\x18\x02 \x01(\x0b\x32\".clarion.api.recipients.v1.ConsentB\x06\xbaH\x03\xc8\x01\x01\"L\n\x15RecordConsentResponse\x12\x33\n\x07\x63onsent\x18\x01 \x01(\x0b\x32\".clarion.api.recipients.v1.Consent\"b\n\x13ListConsentsRequest\x12\x18\n\x07user_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\x1d\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xf4\x03(\x00\x12\x12\n\npage_token\x18\x03 \x01(\t\"e\n\x14ListConsentsResponse\x12\x34\n\x08\x63onsents\x18\x01 \x03(\x0b\x32\".clarion.api.recipients.v1.Consent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"a\n\x14\x42\x61tchSuppressRequest\x12I\n\x0csuppressions\x18\x01 \x03(\x0b\x32&.clarion.api.recipients.v1.SuppressionB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"&\n\x15\x42\x61tchSuppressResponse\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x01 \x01(\r\"N\n\x18RemoveSuppressionRequest\x12\x18\n\x07\x63hannel\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\x18\n\x07\x61\x64\x64ress\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\",\n\x19RemoveSuppressionResponse\x12\x0f\n\x07removed\x18\x01 \x01(\x08\"]\n\x17ListSuppressionsRequest\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\t\x12\x1d\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xf4\x03(\x00\x12\x12\n\npage_token\x18\x03 \x01(\t\"q\n\x18ListSuppressionsResponse\x12<\n\x0csuppressions\x18\x01 \x03(\x0b\x32&.clarion.api.recipients.v1.Suppression\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x91\x07\n\x0e\x43onsentService\x12\xb9\x01\n\rRecordConsent\x12/.clarion.api.recipients.v1.RecordConsentRequest\x1a\x30.clarion.api.recipients.v1.RecordConsentResponse\"E\xaa\xbb\x18\x10recipients:write\x82\xd3\xe4\x93\x02+\" /api/v1/users/{user_id}/consents:\x07\x63onsent\x12\xac\x01\n\x0cListConsents\x12..clarion.api.recipients.v1.ListConsentsRequest\x1a/.clarion.api.recipients.v1.ListConsentsResponse\";\xaa\xbb\x18\x0frecipients:read\x82\xd3\xe4\x93\x02\"\x12 /api/v1/users/{user_id}/consents\x12\xa7\x01\n\rBatchSuppress\x12/.clarion.api.recipients.v1.BatchSuppressRequest\x1a\x30.clarion.api.recipients.v1.BatchSuppressResponse\"3\xaa\xbb\x18\x10recipients:write\x82\xd3\xe4\x93\x02\x19\"\x14/api/v1/suppressions:\x01*\x12\xba\x01\n\x11RemoveSuppression\x12\x33.clarion.api.recipients.v1.RemoveSuppressionRequest\x1a\x34.clarion.api.recipients.v1.RemoveSuppressionResponse\":\xaa\xbb\x18\x10recipients:write\x82\xd3\xe4\x93\x02 \"\x1b/api/v1/suppressions:remove:\x01*\x12\xac\x01\n\x10ListSuppressions\x12\x32.clarion.api.recipients.v1.ListSuppressionsRequest\x1a\x33.clarion.api.recipients.v1.ListSuppressionsResponse\"/\xaa\xbb\x18\x0frecipients:read\x82\xd3\xe4\x93\x02\x16\x12\x14/api/v1/suppressionsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'clarion.api.recipients.v1.consent_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_CONSENT'].fields_by_name['category']._loaded_options = None
+  _globals['_CONSENT'].fields_by_name['category']._serialized_options = b'\272H&r!2\037^[A-Za-z][A-Za-z0-9_.:-]{0,63}$\330\001\001'
+  _globals['_CONSENT'].fields_by_name['granted']._loaded_options = None
+  _globals['_CONSENT'].fields_by_name['granted']._serialized_options = b'\272H\003\310\001\001'
   _globals['_CONSENT'].fields_by_name['source']._loaded_options = None
-  _globals['_CONSENT'].fields_by_name['source']._serialized_options = b'\272H\005r\003\030\200\001'
+  _globals['_CONSENT'].fields_by_name['source']._serialized_options = b'\272H\010r\003\030\200\001\310\001\001'
   _globals['_CONSENT'].fields_by_name['text_version']._loaded_options = None
   _globals['_CONSENT'].fields_by_name['text_version']._serialized_options = b'\272H\005r\003\030\200\001'
   _globals['_CONSENT'].fields_by_name['request_id']._loaded_options = None
@@ -69,27 +73,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONSENTSERVICE'].methods_by_name['ListSuppressions']._loaded_options = None
   _globals['_CONSENTSERVICE'].methods_by_name['ListSuppressions']._serialized_options = b'\252\273\030\017recipients:read\202\323\344\223\002\026\022\024/api/v1/suppressions'
   _globals['_CONSENT']._serialized_start=250
-  _globals['_CONSENT']._serialized_end=447
-  _globals['_RECORDCONSENTREQUEST']._serialized_start=449
-  _globals['_RECORDCONSENTREQUEST']._serialized_end=558
-  _globals['_RECORDCONSENTRESPONSE']._serialized_start=560
-  _globals['_RECORDCONSENTRESPONSE']._serialized_end=636
-  _globals['_LISTCONSENTSREQUEST']._serialized_start=638
-  _globals['_LISTCONSENTSREQUEST']._serialized_end=736
-  _globals['_LISTCONSENTSRESPONSE']._serialized_start=738
-  _globals['_LISTCONSENTSRESPONSE']._serialized_end=839
-  _globals['_BATCHSUPPRESSREQUEST']._serialized_start=841
-  _globals['_BATCHSUPPRESSREQUEST']._serialized_end=938
-  _globals['_BATCHSUPPRESSRESPONSE']._serialized_start=940
-  _globals['_BATCHSUPPRESSRESPONSE']._serialized_end=978
-  _globals['_REMOVESUPPRESSIONREQUEST']._serialized_start=980
-  _globals['_REMOVESUPPRESSIONREQUEST']._serialized_end=1058
-  _globals['_REMOVESUPPRESSIONRESPONSE']._serialized_start=1060
-  _globals['_REMOVESUPPRESSIONRESPONSE']._serialized_end=1104
-  _globals['_LISTSUPPRESSIONSREQUEST']._serialized_start=1106
-  _globals['_LISTSUPPRESSIONSREQUEST']._serialized_end=1199
-  _globals['_LISTSUPPRESSIONSRESPONSE']._serialized_start=1201
-  _globals['_LISTSUPPRESSIONSRESPONSE']._serialized_end=1314
-  _globals['_CONSENTSERVICE']._serialized_start=1317
-  _globals['_CONSENTSERVICE']._serialized_end=2230
+  _globals['_CONSENT']._serialized_end=518
+  _globals['_RECORDCONSENTREQUEST']._serialized_start=520
+  _globals['_RECORDCONSENTREQUEST']._serialized_end=629
+  _globals['_RECORDCONSENTRESPONSE']._serialized_start=631
+  _globals['_RECORDCONSENTRESPONSE']._serialized_end=707
+  _globals['_LISTCONSENTSREQUEST']._serialized_start=709
+  _globals['_LISTCONSENTSREQUEST']._serialized_end=807
+  _globals['_LISTCONSENTSRESPONSE']._serialized_start=809
+  _globals['_LISTCONSENTSRESPONSE']._serialized_end=910
+  _globals['_BATCHSUPPRESSREQUEST']._serialized_start=912
+  _globals['_BATCHSUPPRESSREQUEST']._serialized_end=1009
+  _globals['_BATCHSUPPRESSRESPONSE']._serialized_start=1011
+  _globals['_BATCHSUPPRESSRESPONSE']._serialized_end=1049
+  _globals['_REMOVESUPPRESSIONREQUEST']._serialized_start=1051
+  _globals['_REMOVESUPPRESSIONREQUEST']._serialized_end=1129
+  _globals['_REMOVESUPPRESSIONRESPONSE']._serialized_start=1131
+  _globals['_REMOVESUPPRESSIONRESPONSE']._serialized_end=1175
+  _globals['_LISTSUPPRESSIONSREQUEST']._serialized_start=1177
+  _globals['_LISTSUPPRESSIONSREQUEST']._serialized_end=1270
+  _globals['_LISTSUPPRESSIONSRESPONSE']._serialized_start=1272
+  _globals['_LISTSUPPRESSIONSRESPONSE']._serialized_end=1385
+  _globals['_CONSENTSERVICE']._serialized_start=1388
+  _globals['_CONSENTSERVICE']._serialized_end=2301
 # @@protoc_insertion_point(module_scope)

@@ -36,35 +36,37 @@ class Consent(_message.Message):
     channel: _builtins.str
     """The channel it is for. Empty: all."""
     category: _builtins.str
-    """The category it is for. Empty: all."""
+    """The category or type it is for. Empty: all."""
     granted: _builtins.bool
-    """Whether it was given or withdrawn."""
+    """Whether it was given or withdrawn. Must be said: false without channel and category stops everything."""
     source: _builtins.str
-    """Where it came from, for example "signup_form"."""
+    """Where it came from, for example "signup_form". Must be said: an entry is a proof."""
     text_version: _builtins.str
     """The version of the text that was shown."""
     request_id: _builtins.str
     """Makes repeating safe."""
     @_builtins.property
     def given_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was given."""
+        """When it was given, at most five minutes ahead. Absent: now."""
 
     def __init__(
         self,
         *,
         channel: _builtins.str = ...,
         category: _builtins.str = ...,
-        granted: _builtins.bool = ...,
+        granted: _builtins.bool | None = ...,
         source: _builtins.str = ...,
         text_version: _builtins.str = ...,
         given_time: _timestamp_pb2.Timestamp | None = ...,
         request_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["given_time", b"given_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_granted", b"_granted", "given_time", b"given_time", "granted", b"granted"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "channel", b"channel", "given_time", b"given_time", "granted", b"granted", "request_id", b"request_id", "source", b"source", "text_version", b"text_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_granted", b"_granted", "category", b"category", "channel", b"channel", "given_time", b"given_time", "granted", b"granted", "request_id", b"request_id", "source", b"source", "text_version", b"text_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__granted: _TypeAlias = _typing.Literal["granted"]  # noqa: Y015
+    _WhichOneofArgType__granted: _TypeAlias = _typing.Literal["_granted", b"_granted"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__granted) -> _WhichOneofReturnType__granted | None: ...
 
 Global___Consent: _TypeAlias = Consent  # noqa: Y015
 

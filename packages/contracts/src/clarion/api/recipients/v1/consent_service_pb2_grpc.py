@@ -69,7 +69,7 @@ class ConsentServiceServicer:
     def RecordConsent(self, request, context):
         """RecordConsent adds an entry to a person's ledger; entries are never changed. Consent that was taken back stops what it
         is for (but no critical types) within a second, until it is given again. Repeating it with the same request_id is
-        safe for ever.
+        safe for ever. Reasons: INVALID_ARGUMENT, IDEMPOTENCY_KEY_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -83,7 +83,8 @@ class ConsentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BatchSuppress(self, request, context):
-        """BatchSuppress adds suppressions. Repeating it is safe.
+        """BatchSuppress adds suppressions. Repeating it is safe. Reasons: INVALID_ARGUMENT, also for what cannot be an address
+        of its channel.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,12 +36,14 @@ class ConsentServiceStub:
     RecordConsent: _grpc.UnaryUnaryMultiCallable[_consent_service_pb2.RecordConsentRequest, _consent_service_pb2.RecordConsentResponse]
     """RecordConsent adds an entry to a person's ledger; entries are never changed. Consent that was taken back stops what it
     is for (but no critical types) within a second, until it is given again. Repeating it with the same request_id is
-    safe for ever.
+    safe for ever. Reasons: INVALID_ARGUMENT, IDEMPOTENCY_KEY_REUSED.
     """
     ListConsents: _grpc.UnaryUnaryMultiCallable[_consent_service_pb2.ListConsentsRequest, _consent_service_pb2.ListConsentsResponse]
     """ListConsents lists a person's ledger, newest first."""
     BatchSuppress: _grpc.UnaryUnaryMultiCallable[_consent_service_pb2.BatchSuppressRequest, _consent_service_pb2.BatchSuppressResponse]
-    """BatchSuppress adds suppressions. Repeating it is safe."""
+    """BatchSuppress adds suppressions. Repeating it is safe. Reasons: INVALID_ARGUMENT, also for what cannot be an address
+    of its channel.
+    """
     RemoveSuppression: _grpc.UnaryUnaryMultiCallable[_consent_service_pb2.RemoveSuppressionRequest, _consent_service_pb2.RemoveSuppressionResponse]
     """RemoveSuppression lifts a suppression. Repeating it is safe."""
     ListSuppressions: _grpc.UnaryUnaryMultiCallable[_consent_service_pb2.ListSuppressionsRequest, _consent_service_pb2.ListSuppressionsResponse]
@@ -55,12 +57,14 @@ class ConsentServiceAsyncStub(ConsentServiceStub):
     RecordConsent: _aio.UnaryUnaryMultiCallable[_consent_service_pb2.RecordConsentRequest, _consent_service_pb2.RecordConsentResponse]  # type: ignore[assignment]
     """RecordConsent adds an entry to a person's ledger; entries are never changed. Consent that was taken back stops what it
     is for (but no critical types) within a second, until it is given again. Repeating it with the same request_id is
-    safe for ever.
+    safe for ever. Reasons: INVALID_ARGUMENT, IDEMPOTENCY_KEY_REUSED.
     """
     ListConsents: _aio.UnaryUnaryMultiCallable[_consent_service_pb2.ListConsentsRequest, _consent_service_pb2.ListConsentsResponse]  # type: ignore[assignment]
     """ListConsents lists a person's ledger, newest first."""
     BatchSuppress: _aio.UnaryUnaryMultiCallable[_consent_service_pb2.BatchSuppressRequest, _consent_service_pb2.BatchSuppressResponse]  # type: ignore[assignment]
-    """BatchSuppress adds suppressions. Repeating it is safe."""
+    """BatchSuppress adds suppressions. Repeating it is safe. Reasons: INVALID_ARGUMENT, also for what cannot be an address
+    of its channel.
+    """
     RemoveSuppression: _aio.UnaryUnaryMultiCallable[_consent_service_pb2.RemoveSuppressionRequest, _consent_service_pb2.RemoveSuppressionResponse]  # type: ignore[assignment]
     """RemoveSuppression lifts a suppression. Repeating it is safe."""
     ListSuppressions: _aio.UnaryUnaryMultiCallable[_consent_service_pb2.ListSuppressionsRequest, _consent_service_pb2.ListSuppressionsResponse]  # type: ignore[assignment]
@@ -76,7 +80,7 @@ class ConsentServiceServicer:
     ) -> _typing.Union[_consent_service_pb2.RecordConsentResponse, _abc.Awaitable[_consent_service_pb2.RecordConsentResponse]]:
         """RecordConsent adds an entry to a person's ledger; entries are never changed. Consent that was taken back stops what it
         is for (but no critical types) within a second, until it is given again. Repeating it with the same request_id is
-        safe for ever.
+        safe for ever. Reasons: INVALID_ARGUMENT, IDEMPOTENCY_KEY_REUSED.
         """
 
     def ListConsents(
@@ -91,7 +95,9 @@ class ConsentServiceServicer:
         request: _consent_service_pb2.BatchSuppressRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_consent_service_pb2.BatchSuppressResponse, _abc.Awaitable[_consent_service_pb2.BatchSuppressResponse]]:
-        """BatchSuppress adds suppressions. Repeating it is safe."""
+        """BatchSuppress adds suppressions. Repeating it is safe. Reasons: INVALID_ARGUMENT, also for what cannot be an address
+        of its channel.
+        """
 
     def RemoveSuppression(
         self,
