@@ -8,6 +8,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -21,10 +22,12 @@ from clarion.client import ApiError, Client, notification
 from clarion.client.demo.arrivals import Arrivals
 from clarion.client.embedded import Stack
 from clarion.client.embedded.environment import SERVICES
+from clarion.client.embedded.hosts import HOSTS
 
 pytestmark = pytest.mark.timeout(420)
 
 COUNT = 5000
+HOSTED_COUNT = 1500
 PEOPLE = 250
 VICTIMS = (*SERVICES, "nats", "valkey", "postgres")
 # Ten sends: seven push, two email, one sms, and in-app with the last of each.
@@ -147,6 +150,7 @@ async def fault_stack(
     _clean_environment: None, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Stack]:
     """A stack of its own: the other tests are not to meet its faults."""
+    # Each service in a process of its own, so that each can die alone.
     data: Path = tmp_path_factory.mktemp("faults")
     async with Stack(data, apart=True) as stack:
         yield stack
@@ -154,13 +158,18 @@ async def fault_stack(
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def run(fault_stack: Stack) -> AsyncIterator[Run]:
+    async with _run_on(fault_stack) as run:
+        yield run
+
+
+@asynccontextmanager
+async def _run_on(stack: Stack) -> AsyncIterator[Run]:
     patience = timedelta(seconds=60)
-    grpc_target, key = fault_stack.urls["grpc"], fault_stack.demo_key
     async with (
-        Client(grpc_target, key, patience=patience) as client,
+        Client(stack.urls["grpc"], stack.demo_key, patience=patience) as client,
         aiohttp.ClientSession() as http,
     ):
-        yield Run(fault_stack, client, http)
+        yield Run(stack, client, http)
 
 
 async def _wait_restarted(stack: Stack, name: str, pid: int | None) -> None:
@@ -172,10 +181,22 @@ async def _wait_restarted(stack: Stack, name: str, pid: int | None) -> None:
 
 
 async def test_nothing_is_lost_when_each_process_is_killed_in_turn(run: Run):
+    await _kill_in_turn(run, VICTIMS, COUNT)
+
+
+@pytest.mark.usefixtures("_clean_environment")
+async def test_nothing_is_lost_when_processes_of_several_services_are_killed(
+    tmp_path: Path,
+):
+    async with Stack(tmp_path, apart=False) as stack, _run_on(stack) as run:
+        await _kill_in_turn(run, tuple(HOSTS), HOSTED_COUNT)
+
+
+async def _kill_in_turn(run: Run, victims: tuple[str, ...], count: int) -> None:
     await run.load_people(PEOPLE)
-    sendings = list(run.mixed(COUNT))
-    share = -(-COUNT // len(VICTIMS))
-    for number, victim in enumerate(VICTIMS):
+    sendings = list(run.mixed(count))
+    share = -(-count // len(victims))
+    for number, victim in enumerate(victims):
         mine = sendings[number * share : (number + 1) * share]
         third = -(-len(mine) // 3)
         batches = [mine[at : at + third] for at in range(0, len(mine), third)]
@@ -188,7 +209,7 @@ async def test_nothing_is_lost_when_each_process_is_killed_in_turn(run: Run):
         run.stack.kill(victim)
         await sending
         await _wait_restarted(run.stack, victim, pid)
-    restarts = {name: run.stack.process(name).restarts for name in VICTIMS}
+    restarts = {name: run.stack.process(name).restarts for name in victims}
     assert all(restarts.values()), restarts
 
     # What a killed worker had in hand comes again after 30 s, twice at most.
@@ -196,11 +217,11 @@ async def test_nothing_is_lost_when_each_process_is_killed_in_turn(run: Run):
     expected = run.expected.total()
     share_doubled = doubled.total() / expected
     print(
-        f"\nkilled {len(VICTIMS)} processes: {len(sendings)} accepted, {expected} "
+        f"\nkilled {len(victims)} processes: {len(sendings)} accepted, {expected} "
         f"deliveries, lost {lost.total()}, doubled {doubled.total()} "
         f"({share_doubled:.2%}: {dict(Counter(key[1] for key in doubled))})"
     )
-    assert len({notification_id for notification_id, _ in run.expected}) == COUNT
+    assert len({notification_id for notification_id, _ in run.expected}) == count
     assert lost == Counter()
     assert share_doubled < 0.02
     assert all(channel != "in_app" for _, channel in doubled)
