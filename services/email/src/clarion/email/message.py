@@ -18,7 +18,8 @@ from clarion.email.mailbox import Mailbox
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f\x80-\x9f\u2028\u2029]+")
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]*")
-_LINE_ENDS = re.compile(r"\r\n|\r|\n")
+_LINE_ENDS = re.compile(r"\r\n?")
+_NO_ID = re.compile(r"[^A-Za-z0-9._-]")
 _SOFT_LIMIT = 76
 _HARD_LIMIT = 990
 """RFC 5322 allows 998 octets in a line; some servers count otherwise."""
@@ -50,7 +51,9 @@ def build_message(job: DeliveryJob, to: str, sender: Mailbox, now: datetime) -> 
         return head + b"\r\n" + _part("plain", content.body, "")
     if not content.body:
         return head + b"\r\n" + _part("html", html, "")
-    boundary = "=_" + "".join(c for c in job.delivery_id if c.isalnum())[:60]
+    word = job.delivery_id.replace("-", "")
+    boundary = "=_" + (word if word.isalnum() else "".join(filter(str.isalnum, word)))
+    boundary = boundary[:62]
     frame = boundary.encode()
     return b"".join(
         (
@@ -74,13 +77,15 @@ def build_message(job: DeliveryJob, to: str, sender: Mailbox, now: datetime) -> 
 
 def message_id(job: DeliveryJob, sender: Mailbox) -> str:
     """The Message-ID, angle brackets included."""
-    local = re.sub(r"[^A-Za-z0-9._-]", "-", job.delivery_id) or "none"
+    local = _NO_ID.sub("-", job.delivery_id) or "none"
     return f"<{local}@{sender.domain}>"
 
 
 def _part(kind: str, text: str, boundary: str) -> bytes:
     """Content headers, an empty line and the text, which ends with a line end."""
-    text = _LINE_ENDS.sub("\r\n", text)
+    if "\r" in text:
+        text = _LINE_ENDS.sub("\n", text)
+    text = text.replace("\n", "\r\n")
     if text.isascii() and "\x00" not in text and not (boundary and boundary in text):
         encoded = text.encode("ascii")
         if max(map(len, encoded.split(b"\r\n"))) <= _HARD_LIMIT:
@@ -162,6 +167,8 @@ def _word(encoded: bytes) -> str:
 
 
 def _one_line(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text.strip()  # most texts: nothing in them has to be looked for
     return _SURROGATES.sub("\ufffd", _CONTROLS.sub(" ", text)).strip()
 
 
