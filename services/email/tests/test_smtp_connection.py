@@ -11,6 +11,7 @@ import pytest
 from clarion.email.providers.smtp_connection import SmtpConnection, StaleError
 from clarion.email.smtp_url import SmtpUrl
 from clarion.runtime.delivery import Outcome, OutcomeKind
+from clarion.runtime.testing import wait_until
 
 PIPELINES = b"250-x\r\n250-SMTPUTF8\r\n250 PIPELINING\r\n"
 PLAIN = b"250 x\r\n"
@@ -244,7 +245,7 @@ async def test_a_kept_connection_that_ends_before_the_mail_is_replaced(
 async def test_what_is_said_unasked_is_no_reply(server: Server, send: Send) -> None:
     await send()
     server.writers[0].write(b"421 4.4.2 idle for too long\r\n")
-    await server.writers[0].drain()
+    await wait_until(server.writers[0].is_closing)  # as the other side hung up
     assert (await send()).kind is OutcomeKind.SENT
     assert server.connections == 2
 
