@@ -102,6 +102,19 @@ async def test_a_neighbour_that_stays_unavailable_is_asked_four_times(stub, beha
     assert behaviour.calls == 4
 
 
+async def test_each_try_is_logged_with_its_own_outcome(stub, behaviour, caplog):
+    async def fail_once():
+        if behaviour.calls == 1:
+            raise errors.UnavailableError("for a moment")
+
+    behaviour.run = fail_once
+    with caplog.at_level("DEBUG"), as_tenant("demo"):
+        await stub.BatchAcquire(ACQUIRE)
+
+    ended = [one for one in caplog.records if one.getMessage() == "rpc ended"]
+    assert [one.status for one in ended] == ["UNAVAILABLE", "OK"]
+
+
 async def test_a_near_neighbour_that_is_not_ready_is_not_called(server, behaviour):
     async def check():
         raise ConnectionError("down")

@@ -80,21 +80,27 @@ class NearChannel(MeshChannel):
             if handler is None:
                 return await far(request, timeout=timeout, metadata=metadata, **more)
             sent = request if encode is None else encode(request)
-            context = NearContext(
-                self._metadata(metadata), self._budget(timeout, self._deadline)
+            answer = await self._answer(
+                handler,
+                sent,
+                self._metadata(metadata),
+                self._budget(timeout, self._deadline),
             )
-            answer = await self._answer(handler, sent, context)
             return answer if decode is None else decode(answer)
 
         return call
 
-    async def _answer(self, handler: Any, sent: bytes, context: NearContext) -> bytes:
+    async def _answer(
+        self, handler: Any, sent: bytes, metadata: Metadata, timeout: float | None
+    ) -> bytes:
         """Asks again where the neighbour is unavailable for a moment, as channels do by
         the network."""
+        deadline = None if timeout is None else monotonic() + timeout
         for attempt in range(1, ATTEMPTS + 1):
             if not self._neighbour.is_serving:
                 break
             request = handler.request_deserializer(sent)
+            context = NearContext(metadata, deadline)
             # In a task, as the interceptors set what belongs to this call alone.
             answering = asyncio.get_running_loop().create_task(
                 handler.unary_unary(request, context),
@@ -127,9 +133,10 @@ class NearContext:
 
     __slots__ = ("_code", "_deadline", "_details", "_metadata", "_trailing")
 
-    def __init__(self, metadata: Metadata, timeout: float | None) -> None:
+    def __init__(self, metadata: Metadata, deadline: float | None) -> None:
+        """``deadline`` is on the monotonic clock."""
         self._metadata = metadata
-        self._deadline = None if timeout is None else monotonic() + timeout
+        self._deadline = deadline
         self._code = grpc.StatusCode.OK
         self._details = ""
         self._trailing: Metadata = ()

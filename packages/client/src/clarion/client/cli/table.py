@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from clarion.client.embedded.hosts import HOSTS
 from clarion.client.embedded.state import StackState
 
 _STYLES = {
@@ -29,13 +30,14 @@ def render(state: StackState) -> RenderableType:
     for name, process in state.processes.items():
         # What a starting process does not answer yet is no news.
         problem = process.problem if process.state != "starting" else ""
+        hosted = ", ".join(HOSTS.get(name, ()))
         table.add_row(
             name,
             Text(process.state, style=_STYLES.get(process.state, "")),
             str(process.pid or ""),
             str(process.port or ""),
             str(process.restarts or ""),
-            Text(problem, style="dim", overflow="ellipsis"),
+            Text(problem or hosted, style="dim", overflow="ellipsis"),
         )
     places = Table(box=None, pad_edge=False, show_header=False)
     for name in _SHOWN_URLS:
