@@ -54,11 +54,14 @@ class Acceptance:
         """
         now = self._clock.now()
         policy = self._types.policy(caller.tenant, notification.type)
-        wrong = objections(notification, self._limits, now, "notification", policy)
+        encoded = notification.SerializeToString()
+        wrong = objections(
+            notification, self._limits, now, "notification", policy, encoded
+        )
         if wrong:
             metrics.record_refused("invalid_argument")
             raise InvalidArgumentError(violations=wrong)
-        entry = self._entry(notification, policy, _Arrival(caller, now))
+        entry = self._entry(notification, encoded, policy, _Arrival(caller, now))
         await self._store.put([entry])
         if isinstance(entry.answer, ClarionError):
             raise entry.answer
@@ -77,14 +80,15 @@ class Acceptance:
         for index, notification in enumerate(notifications):
             path = f"notifications[{index}]"
             policy = self._types.policy(caller.tenant, notification.type)
+            encoded = notification.SerializeToString()
             wrong = violations(notification, path) or objections(
-                notification, self._limits, now, path, policy
+                notification, self._limits, now, path, policy, encoded
             )
             if wrong:
                 metrics.record_refused("invalid_argument")
                 answers.append(InvalidArgumentError(violations=wrong))
             else:
-                answers.append(self._entry(notification, policy, arrival))
+                answers.append(self._entry(notification, encoded, policy, arrival))
             if index % _CHECKED_AT_ONCE == _CHECKED_AT_ONCE - 1:
                 await asyncio.sleep(0)
         entries = [entry for entry in answers if isinstance(entry, Entry)]
@@ -97,7 +101,11 @@ class Acceptance:
         ]
 
     def _entry(
-        self, notification: Notification, policy: TypePolicy, arrival: _Arrival
+        self,
+        notification: Notification,
+        encoded: bytes,
+        policy: TypePolicy,
+        arrival: _Arrival,
     ) -> Entry:
         key = notification.idempotency_key
         tenant = arrival.tenant
@@ -109,12 +117,12 @@ class Acceptance:
             notification.HasField("scheduled_at")
             and seconds(notification.scheduled_at) > arrival.now.timestamp()
         )
-        encoded = arrival.item(notification_id, notification.SerializeToString())
+        item = arrival.item(notification_id, encoded)
         # What is scheduled takes its place when it is decided.
         is_ordered = policy.ordered and not is_scheduled
         return Entry(
             notification_id,
-            encoded + _ORDERED if is_ordered else encoded,
+            item + _ORDERED if is_ordered else item,
             notification.priority or policy.priority,
             is_scheduled,
             KeyedBody(tenant, notification_id, digest_of(notification))

@@ -52,17 +52,21 @@ def objections(
     now: datetime,
     path: str,
     policy: TypePolicy | None = None,
+    encoded: bytes | None = None,
 ) -> list[FieldViolation]:
     """What stands against accepting it; ``path`` is where the notification stands.
 
-    ``policy`` is that of its type, where the type is known.
+    ``policy`` is that of its type, where the type is known; ``encoded`` is the
+    notification, where the caller has it like this.
     """
     found: list[FieldViolation] = []
 
     def object_to(field: str, description: str, rule: str) -> None:
         found.append(FieldViolation(f"{path}.{field}", description, rule))
 
-    size = notification.ByteSize()
+    if encoded is None:
+        encoded = notification.SerializeToString()
+    size = len(encoded)
     if size > limits.max_bytes:
         object_to(
             _largest_field(notification),
@@ -100,7 +104,7 @@ def objections(
                 "an escalation needs two channels or more",
                 "escalate.channels",
             )
-    if notification.HasField("data"):
+    if not _is_harmless(encoded) and notification.HasField("data"):
         _judge_data(notification.data, object_to)
     judge_send_window(notification, object_to)
     judge_times(notification, limits.max_schedule, now, object_to)
@@ -164,8 +168,7 @@ def judge_times(
 
 
 def _judge_data(data: Struct, object_to: Object) -> None:
-    encoded = data.SerializeToString()
-    if _is_shallow(encoded) and _INFINITE.search(encoded) is None:
+    if _is_harmless(data.SerializeToString()):
         return
     level: list[Value] = list(data.fields.values())
     for _ in range(MOST_LEVELS):
@@ -188,12 +191,14 @@ def _judge_data(data: Struct, object_to: Object) -> None:
     object_to("data", f"is nested more than {MOST_LEVELS} levels deep", "data.depth")
 
 
-def _is_shallow(encoded: bytes) -> bool:
-    """Whether data surely has few levels: each takes a tag of an object or list.
+def _is_harmless(encoded: bytes) -> bool:
+    """Whether data surely has few levels, and numbers that JSON can write.
 
-    Texts have these bytes as well, so it may say no without reason.
+    Each level takes a tag of an object or list. Texts and what stands around the data
+    have these bytes as well, so it may say no without reason.
     """
-    return encoded.count(_STRUCT_TAG) + encoded.count(_LIST_TAG) < MOST_LEVELS
+    tags = encoded.count(_STRUCT_TAG) + encoded.count(_LIST_TAG)
+    return tags < MOST_LEVELS and _INFINITE.search(encoded) is None
 
 
 def _inside(value: Value) -> Sequence[Value]:

@@ -7,6 +7,7 @@ the other: fields may stand in any order.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 from clarion.api.event.v1.work_pb2 import Content, DeliveryJob, Target
 from clarion.router.digests.fitting import fit
@@ -29,7 +30,7 @@ def job_of_plan(
 
     ``deliveries`` and ``followed`` are the fields of that name.
     """
-    job = (
+    return (
         _kind(
             plan.item.tenant_id,
             plan.priority,
@@ -41,21 +42,8 @@ def job_of_plan(
         + field(_NOTIFICATION_ID, plan.notification_id.encode())
         + field(_USER_ID, plan.user_id.encode())
         + field(_ACCEPTED_TIME, accepted)
+        + _seldom(plan, trace_parent)
     )
-    seldom = DeliveryJob()
-    if trace_parent:
-        seldom.trace_parent = trace_parent
-    if collapse_key := plan.notification.collapse_key:
-        seldom.collapse_key = collapse_key
-    if plan.expiry is not None:
-        seldom.expires_time.CopyFrom(plan.expiry)
-    if plan.escalate_time is not None:
-        seldom.escalate_until = plan.escalate_until
-    if plan.is_ordered:
-        seldom.ordered = True
-    if plan.policy.critical:
-        seldom.critical = True
-    return job + seldom.SerializeToString()
 
 
 def job_of_channel(
@@ -102,6 +90,24 @@ def job_to(of_channel: bytes, delivery_id: bytes, target: Target) -> bytes:
             encoded,
         )
     )
+
+
+def _seldom(plan: Plan, trace_parent: str) -> bytes:
+    """The fields that most jobs do not have."""
+    fields: dict[str, Any] = {}
+    if trace_parent:
+        fields["trace_parent"] = trace_parent
+    if collapse_key := plan.notification.collapse_key:
+        fields["collapse_key"] = collapse_key
+    if plan.expiry is not None:
+        fields["expires_time"] = plan.expiry
+    if plan.escalate_time is not None:
+        fields["escalate_until"] = plan.escalate_until
+    if plan.is_ordered:
+        fields["ordered"] = True
+    if plan.policy.critical:
+        fields["critical"] = True
+    return DeliveryJob(**fields).SerializeToString() if fields else b""
 
 
 @lru_cache(maxsize=4096)

@@ -112,8 +112,15 @@ def planned_before(plan: Plan) -> int | None:
 
 def planned_so_far(plan: Plan) -> int:
     """How many deliveries are planned by this and the earlier decisions."""
-    own = sum(len(one.targets) for one in plan.channels if one.outcome == PLANNED)
-    return (planned_before(plan) or 0) + own
+    return (planned_before(plan) or 0) + _planned_now(plan)
+
+
+def _planned_now(plan: Plan) -> int:
+    own = 0
+    for one in plan.channels:
+        if one.outcome == PLANNED:
+            own += len(one.targets)
+    return own
 
 
 def is_followed(plan: Plan) -> bool:
@@ -126,12 +133,14 @@ def deliveries_to_end(plan: Plan) -> int:
 
     0 where there is none to give back, or nobody knows.
     """
+    if plan.permit is None:
+        return 0
     before = planned_before(plan)
-    if plan.permit is None or before is None:
+    if before is None:
         return 0
     if plan.permit.unchecked and not before and not is_followed(plan):
         return 0
-    return planned_so_far(plan)
+    return before + _planned_now(plan)
 
 
 def part_of(plan: Plan) -> Count | None:
