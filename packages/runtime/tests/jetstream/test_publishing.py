@@ -179,3 +179,34 @@ async def test_an_orderly_close_is_not_reported(nats):
     await streams.close()
 
     assert not streams.lost.done()
+
+
+async def test_large_messages_arrive_as_they_were_among_small_ones(streams, consume):
+    arrived: dict[str, bytes] = {}
+
+    async def take(messages):
+        arrived.update({m.headers["Nats-Msg-Id"]: m.data for m in messages})
+
+    sent = {
+        f"{size}-{n}": bytes([n]) * size + b"\r\nPING\r\n"
+        for size in (10, 32_000, 32_768, 700_000)
+        for n in range(8)
+    }
+    await consume(take)
+    await asyncio.gather(
+        *(
+            streams.publisher.publish(SUBJECT, body, message_id=id)
+            for id, body in sent.items()
+        )
+    )
+
+    await wait_until(lambda: len(arrived) == len(sent))
+    assert arrived == sent
+
+
+async def test_an_odd_message_id_is_told_as_with_small_messages(streams, pending):
+    for body in (b"x", b"x" * 40_000):
+        await streams.publisher.publish(SUBJECT, body, message_id=f"é\u2028{len(body)}")
+        await streams.publisher.publish(SUBJECT, body, message_id=f"é\u2028{len(body)}")
+
+    assert await pending() == 2

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-import nats.aio.client
 import nats.errors
 
 from clarion.runtime.errors import UnavailableError
 from clarion.runtime.jetstream.api import StreamApi
 from clarion.runtime.jetstream.dead_letters import DeadLetters
+from clarion.runtime.jetstream.nats_client import NatsClient
 from clarion.runtime.jetstream.publisher import JetStreamPublisher
 from clarion.runtime.jetstream.scheduler import JetStreamScheduler
 
@@ -32,7 +32,7 @@ class Streams:
     """
 
     def __init__(self) -> None:
-        self.nc: Any = nats.aio.client.Client()
+        self.nc: Any = NatsClient()
         self.js = StreamApi(self.nc)
         self.publisher = JetStreamPublisher(self)
         self.scheduler = JetStreamScheduler(self)
