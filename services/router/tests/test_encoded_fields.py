@@ -16,6 +16,7 @@ from clarion.api.event.v1.notification_event_pb2 import (
 from clarion.api.event.v1.work_pb2 import Content, DeliveryJob, IntakeItem
 from clarion.api.ratelimit.v1.rate_limit_service_pb2 import AcquireResult
 from clarion.api.recipients.v1.recipient_pb2 import QuietHours
+from clarion.api.router.v1.decision_pb2 import RuleOutcome
 from clarion.api.templating.v1.template_service_pb2 import RenderResult
 from clarion.router.deciding import decide
 from clarion.router.deliveries import Rendered, write_down
@@ -75,8 +76,8 @@ def event_of(plan: Plan, rendered: Rendered) -> NotificationEvent:
                 ),
                 device_id=target.device_id,
             )
-    if not plan.is_plain or is_unchecked(plan):
-        trace.rules.extend(rules_of(plan))
+    if not (plan.is_plain and plan.is_obvious) or is_unchecked(plan):
+        trace.rules.extend(RuleOutcome(**rule._asdict()) for rule in rules_of(plan))
         trace.limits.extend(limits_of(plan))
     return event
 

@@ -322,6 +322,22 @@ async def test_only_decisions_that_need_it_carry_their_rules(
     ]
 
 
+async def test_what_was_sent_says_what_the_rules_saw_where_somebody_said_something(
+    router: Router, outbox: Any, neighbours: InMemoryNeighbours, make_item: Any
+) -> None:
+    preferences = neighbours.people["ada"].preferences
+    preferences.quiet_hours.CopyFrom(QuietHours(start="00:00", end="23:59"))
+    preferences.version = 3
+    await router.route([make_item(channels=["push"], priority="high")])
+    (event,) = outbox.events
+    decision = event.decided.decision
+    assert decision.preferences_version == 3
+    assert {rule.rule: rule.detail for rule in decision.rules}["quiet_hours"] == (
+        "00:00 to 23:59 UTC; high priority passes"
+    )
+    assert all(rule.outcome == "pass" for rule in decision.rules)
+
+
 async def test_a_template_that_fails_fails_its_notification_alone(
     router: Router, outbox: Any, neighbours: InMemoryNeighbours, make_item: Any
 ) -> None:

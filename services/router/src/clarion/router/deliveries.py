@@ -77,8 +77,8 @@ def write_down(
     """The jobs of a plan, and the id of its DECIDED event with the encoded event.
 
     ``now`` is an encoded Timestamp. A channel whose rendering failed is decided as
-    failed, with the reason. The rules go with it where they tell more than that all
-    were passed, or when asked for.
+    failed, with the reason. The rules go with it where somebody said something
+    that they saw, where one objected, and when asked for.
     """
     contents = [content_of(plan, channel, rendered) for channel in plan.channels]
     accepted = plan.item.accepted_time.SerializeToString()

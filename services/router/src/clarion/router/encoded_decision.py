@@ -15,6 +15,7 @@ from clarion.api.router.v1.decision_pb2 import (
     DecisionTrace,
     PlannedDelivery,
 )
+from clarion.router.looked_at import encoded_rules
 from clarion.router.permit_rules import is_unchecked, limits_of
 from clarion.router.plan import ChannelPlan, Plan
 from clarion.router.rules import rules_of
@@ -94,10 +95,10 @@ def decided_event(
         item.release,
         now,
     )
-    if with_rules or not plan.is_plain or is_unchecked(plan):
-        trace += DecisionTrace(
-            rules=rules_of(plan), limits=limits_of(plan)
-        ).SerializeToString()
+    if with_rules or not (plan.is_plain and plan.is_obvious) or is_unchecked(plan):
+        trace += encoded_rules(rules_of(plan))
+        if plan.permit is not None:
+            trace += DecisionTrace(limits=limits_of(plan)).SerializeToString()
     notification = plan.notification.SerializeToString()
     # Joined at once: each part that is added to another one is copied every time.
     decided = b"".join(

@@ -8,7 +8,8 @@ from clarion.api.ratelimit.v1.rate_limit_service_pb2 import (
     AcquireResult,
     ChannelRefusal,
 )
-from clarion.api.router.v1.decision_pb2 import LimitOutcome, RuleOutcome
+from clarion.api.router.v1.decision_pb2 import LimitOutcome
+from clarion.router.looked_at import LookedAt
 from clarion.router.plan import (
     DEFERRED,
     DIGESTED,
@@ -19,24 +20,17 @@ from clarion.router.plan import (
 RULE = "frequency_limit"
 
 
-def rules_of_permit(
-    plan: Plan, stopped: Sequence[ChannelPlan]
-) -> Iterator[RuleOutcome]:
+def rules_of_permit(plan: Plan, stopped: Sequence[ChannelPlan]) -> Iterator[LookedAt]:
     """The rule as it was looked at; ``stopped`` are the channels that it took out."""
     permit = plan.permit
     if permit is None:
         return
     outcome = "pass" if _has_room(permit) else _outcome(stopped)
-    yield RuleOutcome(rule=RULE, outcome=outcome, detail=_detail(plan, permit))
+    yield LookedAt(RULE, "", outcome, _detail(plan, permit))
     for refusal in permit.channels:
         own = [one for one in stopped if one.channel == refusal.channel]
         if own:
-            yield RuleOutcome(
-                rule=RULE,
-                channel=refusal.channel,
-                outcome=_outcome(own),
-                detail=_objection(refusal),
-            )
+            yield LookedAt(RULE, refusal.channel, _outcome(own), _objection(refusal))
 
 
 def limits_of(plan: Plan) -> Iterator[LimitOutcome]:

@@ -139,6 +139,21 @@ class Plan:
         return not [True for channel in self.channels if channel.outcome != PLANNED]
 
     @property
+    def is_obvious(self) -> bool:
+        """Whether nobody said anything that speaks for or against it: not the person,
+        nor the type, and it was not decided before."""
+        profile, policy = self.profile, self.policy
+        return not (
+            self.item.release
+            or profile.preferences.version
+            or profile.consents
+            or profile.suppressions
+            or self.window
+            or policy.critical
+            or policy.limits
+        )
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The type and the category, by which preferences speak of it."""
         if self.type == self.category:

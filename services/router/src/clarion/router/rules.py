@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from clarion.api.router.v1.decision_pb2 import RuleOutcome
 from clarion.router.collapsing import COLLAPSE_KEY
 from clarion.router.consent import WITHDRAWN, last_word
 from clarion.router.deciding import (
@@ -19,6 +18,7 @@ from clarion.router.deciding import (
     UNSUBSCRIBED,
     passes_unsubscribed,
 )
+from clarion.router.looked_at import LookedAt
 from clarion.router.notification_types import ALL, DIGEST, IGNORE
 from clarion.router.permit_rules import RULE as LIMIT_RULE
 from clarion.router.permit_rules import rules_of_permit
@@ -67,31 +67,31 @@ _OF_REASON = {
 Describe = Callable[[Plan, ChannelPlan], str]
 
 
-def rules_of(plan: Plan) -> Iterator[RuleOutcome]:
+def rules_of(plan: Plan) -> Iterator[LookedAt]:
     """Every rule that was looked at for a plan that is final."""
     stopped = [_stopped_at(plan, channel) for channel in plan.channels]
     is_over = bool(stopped) and all(rule == _EXPIRY for rule in stopped)
-    yield _told(_EXPIRY, "", SKIP if is_over else PASS, _expiry(plan))
+    yield LookedAt(_EXPIRY, "", SKIP if is_over else PASS, _expiry(plan))
     if is_over:
         return
     if _REACHED in stopped:
         for channel in plan.channels:
             detail = f"{channel.reason.replace('_', ' ')} before the step was due"
-            yield _told(_REACHED, channel.channel, SKIP, detail)
+            yield LookedAt(_REACHED, channel.channel, SKIP, detail)
         return
     is_unknown = not plan.profile.found
     detail = "not known" if is_unknown else "known"
-    yield _told(_RECIPIENT, "", SKIP if is_unknown else PASS, detail)
+    yield LookedAt(_RECIPIENT, "", SKIP if is_unknown else PASS, detail)
     if is_unknown:
         return
     if plan.policy.critical:
         detail = "switches and quiet hours do not apply to the type"
-        yield _told(_CRITICAL, "", PASS, detail)
+        yield LookedAt(_CRITICAL, "", PASS, detail)
     for channel, stop in zip(plan.channels, stopped, strict=True):
         yield from _of_channel(plan, channel, stop)
     yield from _digest(plan, stopped)
     if COLLAPSE_KEY in stopped:
-        yield _told(COLLAPSE_KEY, "", SKIP, "a later notification has the same key")
+        yield LookedAt(COLLAPSE_KEY, "", SKIP, "a later notification has the same key")
     limited = [
         channel
         for channel, stop in zip(plan.channels, stopped, strict=True)
@@ -100,14 +100,14 @@ def rules_of(plan: Plan) -> Iterator[RuleOutcome]:
     yield from rules_of_permit(plan, limited)
     for channel, stop in zip(plan.channels, stopped, strict=True):
         if stop == _TEMPLATE:
-            yield _told(_TEMPLATE, channel.channel, FAIL, channel.reason)
+            yield LookedAt(_TEMPLATE, channel.channel, FAIL, channel.reason)
         elif stop == "":
-            yield _told(_TEMPLATE, channel.channel, PASS, "rendered")
+            yield LookedAt(_TEMPLATE, channel.channel, PASS, "rendered")
     if plan.strategy != ALL:
         yield from _strategy(plan)
 
 
-def _strategy(plan: Plan) -> Iterator[RuleOutcome]:
+def _strategy(plan: Plan) -> Iterator[LookedAt]:
     in_use = ""
     for channel in plan.channels:
         if channel.outcome == STANDBY:
@@ -115,10 +115,10 @@ def _strategy(plan: Plan) -> Iterator[RuleOutcome]:
             if plan.escalate_time is not None:
                 until = plan.escalate_time.isoformat(timespec="milliseconds")
                 detail = f"{detail}, until {until} or it is {plan.escalate_until}"
-            yield _told(_STRATEGY, channel.channel, STANDBY, detail)
+            yield LookedAt(_STRATEGY, channel.channel, STANDBY, detail)
         elif channel.outcome in (PLANNED, DEFERRED):
             in_use = channel.channel
-            yield _told(_STRATEGY, in_use, PASS, f"{plan.strategy}: is used")
+            yield LookedAt(_STRATEGY, in_use, PASS, f"{plan.strategy}: is used")
 
 
 def _stopped_at(plan: Plan, channel: ChannelPlan) -> str:
@@ -134,7 +134,7 @@ def _stopped_at(plan: Plan, channel: ChannelPlan) -> str:
     return _OF_REASON.get(channel.reason, LIMIT_RULE)
 
 
-def _of_channel(plan: Plan, channel: ChannelPlan, stop: str) -> Iterator[RuleOutcome]:
+def _of_channel(plan: Plan, channel: ChannelPlan, stop: str) -> Iterator[LookedAt]:
     if stop == _STRATEGY:
         return  # looked at when its turn comes
     for rule, describe in _CHANNEL_RULES.items():
@@ -146,15 +146,15 @@ def _of_channel(plan: Plan, channel: ChannelPlan, stop: str) -> Iterator[RuleOut
             continue
         if rule == stop:
             outcome = DEFER if channel.outcome == DEFERRED else SKIP
-            yield _told(rule, channel.channel, outcome, describe(plan, channel))
+            yield LookedAt(rule, channel.channel, outcome, describe(plan, channel))
             return
-        yield _told(rule, channel.channel, PASS, describe(plan, channel))
+        yield LookedAt(rule, channel.channel, PASS, describe(plan, channel))
 
 
-def _digest(plan: Plan, stopped: list[str]) -> Iterator[RuleOutcome]:
+def _digest(plan: Plan, stopped: list[str]) -> Iterator[LookedAt]:
     if plan.item.HasField("digest"):
         detail = f"it is one, of {plan.item.digest.count}"
-        yield _told(DIGEST, "", PASS, detail)
+        yield LookedAt(DIGEST, "", PASS, detail)
         return
     policy = plan.policy.digest
     if policy is None:
@@ -163,11 +163,7 @@ def _digest(plan: Plan, stopped: list[str]) -> Iterator[RuleOutcome]:
         if stop == DIGEST and channel.release_time is not None:
             at = channel.release_time.isoformat(timespec="seconds")
             detail = f"{policy.mode}; as the first of a window it waits until {at}"
-            yield _told(DIGEST, channel.channel, DIGEST, detail)
-
-
-def _told(rule: str, channel: str, outcome: str, detail: str) -> RuleOutcome:
-    return RuleOutcome(rule=rule, channel=channel, outcome=outcome, detail=detail)
+            yield LookedAt(DIGEST, channel.channel, DIGEST, detail)
 
 
 def _expiry(plan: Plan) -> str:

@@ -53,7 +53,9 @@ class DecisionTrace(_message.Message):
 
     @_builtins.property
     def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___RuleOutcome]:
-        """The rules that were looked at, in order."""
+        """The rules that were looked at, in order. Empty where every rule was passed and neither the person nor the type had said
+        anything that one of them could see.
+        """
 
     @_builtins.property
     def decided_time(self) -> _timestamp_pb2.Timestamp:
