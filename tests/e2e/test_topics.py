@@ -78,7 +78,7 @@ class Mesh:
 
 @pytest.fixture
 async def mesh(tmp_path: Path) -> AsyncIterator[Mesh]:
-    services = ("router", "recipients", "ratelimit", "templating")
+    services = ("router", "recipients", "ratelimit", "templating", "tracking")
     async with Stack(tmp_path, services=services, sandbox=False, apart=True) as stack:
         connection = await nats.connect(stack.urls["nats"])
         jetstream = connection.jetstream()
@@ -141,3 +141,19 @@ async def test_a_topic_is_told_by_rest(mesh: Mesh) -> None:
     assert set(told) == {"broadcast_id", "status"}
     await mesh.until(1)
     assert mesh.people == {"ada"}
+
+
+async def test_a_broadcast_says_how_many_it_reached_also_where_nobody_subscribed(
+    mesh: Mesh,
+) -> None:
+    await mesh.client.subscribe("news", ["ada", "ben"])
+    for topic, count in (("news", 2), ("empty", 0)):
+        one = notification("", "newsletter", title="Hello", channels=["email"])
+        told = await mesh.client.broadcast(topic, one)
+        record = await mesh.client.get(told.broadcast_id)
+        assert record.status == "spread"
+        assert record.broadcast.topic == topic
+        assert (record.broadcast.subscribers, record.broadcast.is_complete) == (
+            count,
+            True,
+        )

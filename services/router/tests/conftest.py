@@ -72,6 +72,7 @@ from clarion.router.app import build
 from clarion.router.broadcasting import Broadcasting
 from clarion.router.idempotency import InMemoryIdempotencyKeys
 from clarion.router.in_memory import InMemoryNeighbours
+from clarion.router.notification_types import BuiltInTypes
 from clarion.router.settings import Settings
 from clarion.router.storing import Store
 from clarion.router.topics import InMemoryTopics
@@ -214,7 +215,7 @@ async def front_door(clock: FakeClock) -> AsyncIterator[FrontDoor]:
     )
     acceptance = Acceptance(store, limits, clock)
     caller = Caller("demo", "key-1", frozenset({"*"}))
-    broadcasting = Broadcasting(store, limits, clock)
+    broadcasting = Broadcasting(store, limits, clock, BuiltInTypes())
     yield FrontDoor(acceptance, broadcasting, publisher, scheduler, keys, caller)
     for group in groups.values():
         await group.close()

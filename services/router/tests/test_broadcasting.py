@@ -1,16 +1,22 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from clarion.api.event.v1.notification_event_pb2 import (
+    EVENT_KIND_SCHEDULED,
+    EventChunk,
+)
 from clarion.api.router.v1.notification_service_pb2 import (
     BatchSendNotificationsRequest,
     BroadcastNotificationRequest,
     CancelNotificationRequest,
 )
 from clarion.router.fan_out import member_id
+from clarion.router.notification_types import TypePolicy
 from clarion.router.storing import Accepted
 from clarion.runtime.errors import (
     IdempotencyKeyReusedError,
@@ -37,6 +43,16 @@ async def test_a_broadcast_is_one_item_on_the_low_lane(
     expected = of_topic(notify, data={"n": 1}, priority="low")
     assert item.notification == expected
     assert item.accepted_time.ToDatetime(clock.now().tzinfo) == clock.now()
+
+
+async def test_a_broadcast_of_a_type_with_a_template_needs_no_words(
+    front_door: Any, notify: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = TypePolicy("news", template_id="weekly")
+    types = SimpleNamespace(policy=lambda tenant, type_: policy)
+    monkeypatch.setattr(front_door.broadcasting, "_types", types)
+    await front_door.broadcast("news", of_topic(notify, title=""))
+    assert len(front_door.stored("low")) == 1
 
 
 async def test_a_broadcast_may_name_its_lane(front_door: Any, notify: Any) -> None:
@@ -81,7 +97,12 @@ async def test_a_broadcast_for_later_waits_in_the_schedule(
     assert accepted.status == "scheduled"
     (waiting,) = front_door.scheduler.scheduled.values()
     assert (waiting.due, waiting.target) == (due, "due.intake.low")
-    assert not front_door.publisher.published
+    assert not front_door.stored("low")
+    (told,) = front_door.publisher.on("events.router")
+    (event,) = EventChunk.FromString(told.body).events
+    assert event.kind == EVENT_KIND_SCHEDULED
+    # Accepted are its subscribers' notifications.
+    assert not event.postponed.HasField("accepted_time")
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
@@ -137,7 +158,13 @@ async def test_every_subscriber_gets_a_job_and_a_decision(
         for user_id in people
     }
     assert len(jobs) == 2300
-    events = await router.until(router.events, 2301, 10)
+    events = await router.until(router.events, 2304, 10)
+    pages = [event.spread for event in events if event.HasField("spread")]
+    assert sorted((page.subscribers, page.is_complete) for page in pages) == [
+        (1000, False),
+        (2000, False),
+        (2301, True),
+    ]
     (skipped,) = [event for event in events if event.user_id == "stranger"]
     reason = skipped.decided.decision.channels[0].reason
     assert reason == "unknown_recipient"
@@ -180,7 +207,11 @@ async def test_a_scheduled_broadcast_asks_for_the_topic_when_it_is_due(
     neighbour_server.topics.subscribers["later"] |= {"eve"}
     (job,) = await router.until(lambda: router.jobs("work.email.low.overflow"), 1, 5)
     assert job.user_id == "eve"
-    assert {event.user_id for event in await router.events()} == {"eve"}
+    events = await router.events()
+    assert {event.user_id for event in events if event.HasField("decided")} == {"eve"}
+    assert {event.notification_id for event in events if not event.user_id} == {
+        told.broadcast_id
+    }
 
 
 async def test_a_cancelled_broadcast_never_fires(

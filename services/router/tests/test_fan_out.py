@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clarion.api.event.v1.work_pb2 import IntakeChunk, IntakeItem
+from clarion.router.broadcast_events import InMemoryBroadcastEvents
 from clarion.router.cancelling import InMemoryCancelMarks
 from clarion.router.fan_out import (
     MOST_SUBSCRIBERS,
@@ -81,7 +82,10 @@ class Mesh:
         self.topics.subscribers[TOPIC] |= set(people)
         self.routed = Routed()
         self.cancels = InMemoryCancelMarks()
-        self.fan_out = FanOut(self.routed, self.topics, self.cancels, publisher)
+        self.events = InMemoryBroadcastEvents()
+        self.fan_out = FanOut(
+            self.routed, self.topics, self.cancels, publisher, self.events
+        )
         self.deaths = 0
         self.longest = 0
 
@@ -142,6 +146,7 @@ async def test_a_topic_that_nobody_knows_reaches_nobody(broadcast: IntakeItem) -
     await mesh.run(broadcast)
     assert not mesh.routed.items
     assert not mesh.publisher.published
+    assert list(mesh.events.told.values()) == [(0, True)]
 
 
 async def test_the_queue_holds_a_page_and_no_more(broadcast: IntakeItem) -> None:
@@ -242,6 +247,22 @@ async def test_a_cancel_spares_who_was_not_reached_yet(broadcast: IntakeItem) ->
 
     await mesh.run(broadcast, cancel_in_the_middle)
     assert mesh.routed.counts == ids_of(people[: 2 * MOST_SUBSCRIBERS])
+    assert mesh.events.was_cancelled
+    assert max(mesh.events.told.values()) == (2 * MOST_SUBSCRIBERS, False)
+
+
+async def test_how_far_a_broadcast_is_is_told_page_by_page_whatever_is_killed(
+    broadcast: IntakeItem,
+) -> None:
+    people = crowd(2 * MOST_SUBSCRIBERS + 1)
+    mesh = Mesh(DyingPublisher(-1, -6, 11), *people)
+    await mesh.run(broadcast)
+    assert mesh.deaths == 3
+    assert sorted(mesh.events.told.values()) == [
+        (MOST_SUBSCRIBERS, False),
+        (2 * MOST_SUBSCRIBERS, False),
+        (2 * MOST_SUBSCRIBERS + 1, True),
+    ]
 
 
 async def test_nobody_is_told_while_it_is_not_known_what_was_cancelled(

@@ -155,7 +155,7 @@ def holds_at(hours: QuietHours, now: datetime) -> None:
         assert until is None
     else:
         assert until is not None
-        # A day, one more where the clocks skip the end, and Casey once went back 3 hours.
+        # A day, one more where the clocks skip the end; Casey once went back 3 hours.
         assert now < until <= now + timedelta(hours=51)
         assert not is_quiet(hours, "", until)
         assert is_quiet(hours, "", until - timedelta(microseconds=1))

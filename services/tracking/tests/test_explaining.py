@@ -216,6 +216,25 @@ async def test_what_was_not_decided_yet_says_what_it_waits_for(explain, writer, 
     assert [entry.event for entry in told.timeline] == ["scheduled", "cancelled"]
 
 
+async def test_a_broadcast_says_how_many_it_reached_whatever_comes_first(
+    explain, writer, make
+):
+    n = make.id()
+    first = event_pb2.Spread(topic="news", subscribers=1000)
+    first.notification.title = "Hello"
+    last = event_pb2.Spread(topic="news", subscribers=1234, is_complete=True)
+    await writer.write(make.batch(make.event("spread", n, at=1, spread=last, part="b")))
+    await writer.write(make.batch(make.event("spread", n, spread=first, part="a")))
+    told = await explain(n)
+    assert (told.status, told.request.title) == ("spread", "Hello")
+    assert told.broadcast == pb2.BroadcastRecord(
+        topic="news", subscribers=1234, is_complete=True
+    )
+    assert told.summary == (
+        "spread: 1234 subscribers of news have notifications of their own"
+    )
+
+
 async def test_only_what_is_the_tenants_own_is_explained(explain, writer, make):
     n = make.id()
     await writer.write(make.batch(decided(make, n, {"push": [make.delivery(n)]})))

@@ -67,6 +67,9 @@ MASKS = [
     (state.bits(Status.DEFERRED, Status.SKIPPED), "deferred"),
     (state.bits(Status.DEFERRED) | Fact.CANCELLED, "cancelled"),
     (Fact.DIGESTED, "digested"),
+    (Fact.SPREAD, "spread"),
+    (Fact.SPREAD | Fact.SCHEDULED, "spread"),
+    (Fact.SPREAD | Fact.CANCELLED, "cancelled"),
     (Fact.DIGESTED | Fact.DECIDED | state.bits(Status.DIGESTED), "digested"),
     (state.bits(Status.DIGESTED, Status.SKIPPED), "digested"),
     (state.bits(Status.DIGESTED, Status.DEFERRED), "deferred"),
@@ -155,7 +158,7 @@ def test_channels_become_a_mask(deliveries, statuses):
     assert state.outcomes(deliveries) == state.bits(*statuses or [])
 
 
-@given(st.integers(0, (1 << 28) - 1))
+@given(st.integers(0, (1 << 30) - 1))
 def test_every_mask_has_a_status(mask):
     assert state.notification_status(mask) in state.NOTIFICATION_STATUSES
 
@@ -172,7 +175,7 @@ def test_every_rule_can_hold():
 def _choices(rule: Rule) -> list[tuple[int, ...]]:
     chosen: list[tuple[int, ...]] = [()]
     for some in rule.every:
-        ones = [bit for bit in range(28) if some >> bit & 1]
+        ones = [bit for bit in range(30) if some >> bit & 1]
         chosen = [(*before, bit) for before in chosen for bit in ones]
     return chosen
 

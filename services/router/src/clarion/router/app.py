@@ -12,6 +12,7 @@ from clarion.api.router.v1.schedule_service_pb2_grpc import (
 )
 from clarion.router.accepting import Acceptance
 from clarion.router.admission import AdmissionLimits
+from clarion.router.broadcast_events import StoredBroadcastEvents
 from clarion.router.broadcasting import Broadcasting
 from clarion.router.cancelling import Cancellation, ValkeyCancelMarks
 from clarion.router.collapsing import Collapsing, ValkeyLatest
@@ -160,7 +161,7 @@ async def build(service: Service, settings: Settings) -> None:
         NotificationServicer(
             acceptance,
             cancellation,
-            Broadcasting(store, limits, clock),
+            Broadcasting(store, limits, clock, types),
             Explanation(neighbours, limits, clock, types),
             Rescheduling(
                 JetStreamRescheduler(streams), cancels, keys, events, limits, clock
@@ -188,7 +189,13 @@ async def build(service: Service, settings: Settings) -> None:
         router, escalations, scheduler, streams.publisher, types, clock
     )
     topics = GrpcTopics(service.channel("recipients"), settings.neighbour_deadline)
-    fan_out = FanOut(escalating, topics, cancels, streams.publisher)
+    fan_out = FanOut(
+        escalating,
+        topics,
+        cancels,
+        streams.publisher,
+        StoredBroadcastEvents(events, clock),
+    )
 
     table = PostgresScheduleTable(pool)
     planner = Planner(neighbours, scheduler, types)

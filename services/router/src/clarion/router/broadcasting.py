@@ -11,6 +11,7 @@ from clarion.api.router.v1.notification_pb2 import Notification
 from clarion.router import metrics
 from clarion.router.admission import AdmissionLimits, objections, seconds
 from clarion.router.idempotency import KeyedBody, digest_of
+from clarion.router.notification_types import Types
 from clarion.router.storing import Accepted, Entry, Store
 from clarion.runtime.caller import Caller
 from clarion.runtime.clock import Clock
@@ -29,7 +30,10 @@ _SOMEBODY = "subscriber"
 class Broadcasting:
     """Accepts notifications to topics."""
 
-    def __init__(self, store: Store, limits: AdmissionLimits, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, limits: AdmissionLimits, clock: Clock, types: Types
+    ) -> None:
+        self._types = types
         self._store = store
         self._limits = limits
         self._clock = clock
@@ -47,9 +51,10 @@ class Broadcasting:
         own.CopyFrom(notification)
         own.priority = notification.priority or BROADCAST_LANE
         own.user_id = _SOMEBODY
+        policy = self._types.policy(caller.tenant, own.type)
         wrong = _judge(notification) or (
             violations(own, "notification")
-            or objections(own, self._limits, now, "notification")
+            or objections(own, self._limits, now, "notification", policy)
         )
         if wrong:
             metrics.record_refused("invalid_argument")

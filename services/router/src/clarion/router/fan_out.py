@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from clarion.api.event.v1.work_pb2 import IntakeItem
+from clarion.router.broadcast_events import BroadcastEvents
 from clarion.router.cancelling import CancelMarks
 from clarion.router.topics import Page, Topics
 from clarion.runtime import chunks
@@ -48,7 +49,9 @@ class FanOut:
         topics: Topics,
         cancels: CancelMarks,
         publisher: Publisher,
+        events: BroadcastEvents,
     ) -> None:
+        self._events = events
         self._router = router
         self._topics = topics
         self._cancels = cancels
@@ -85,6 +88,7 @@ class FanOut:
         rest: IntakeItem | None = broadcast
         while rest is not None:
             if await self._cancels.is_marked(rest.tenant_id, rest.notification_id):
+                await self._events.cancelled(rest)
                 _tell("cancelled", rest, rest.broadcast.reached)
                 return
             page = await self._topics.page(
@@ -120,7 +124,9 @@ class FanOut:
     async def _store_rest(self, broadcast: IntakeItem, page: Page) -> IntakeItem | None:
         """What is still to be done here: nothing, unless the queue is full."""
         reached = broadcast.broadcast.reached + len(page.user_ids)
-        if not page.next_page_token:
+        is_complete = not page.next_page_token
+        await self._events.spread(broadcast, reached, is_complete)
+        if is_complete:
             _tell("spread", broadcast, reached)
             return None
         rest = IntakeItem()

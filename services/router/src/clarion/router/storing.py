@@ -165,10 +165,8 @@ class Store:
                 body=chunks.join([entry.encoded]),
                 message_id=item.notification_id,
             )
-            # After it: what is told as scheduled is stored. Of a broadcast nothing is
-            # told: no later event of its own would ever end it.
-            if not item.HasField("broadcast"):
-                await self._events.submit(event, len(event))
+            # After it: what is told as scheduled is stored.
+            await self._events.submit(event, len(event))
         except ClarionError as error:
             await self._failed([entry], error)
         else:
@@ -239,5 +237,7 @@ def _scheduled_event(item: IntakeItem) -> NotificationEvent:
     )
     event.postponed.due_time.CopyFrom(item.notification.scheduled_at)
     event.postponed.notification.CopyFrom(item.notification)
-    event.postponed.accepted_time.CopyFrom(item.accepted_time)
+    if not item.HasField("broadcast"):
+        # What is counted as accepted is its subscribers' notifications.
+        event.postponed.accepted_time.CopyFrom(item.accepted_time)
     return event

@@ -215,6 +215,8 @@ class Batch:
             if event.digested.HasField("closes_time"):
                 story.due(micros(event.digested.closes_time))
             return event.digested.SerializeToString()
+        if event.HasField("spread"):
+            return event.spread.SerializeToString()
         if not event.HasField("postponed"):
             return None
         postponed = event.postponed

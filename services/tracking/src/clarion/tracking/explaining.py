@@ -61,7 +61,7 @@ def explanation(
             if not event.channel and event.kind not in _DECISIONS
         ],
     )
-    for name in ("accepted_time", "due_time", "request"):
+    for name in ("accepted_time", "due_time", "request", "broadcast"):
         if record.HasField(name):
             getattr(answer, name).CopyFrom(getattr(record, name))
     by_delivery: dict[str, list[EventRow]] = defaultdict(list)

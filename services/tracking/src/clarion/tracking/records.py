@@ -26,6 +26,7 @@ _KIND_PREFIX = "EVENT_KIND_"
 _DECIDED = event_pb2.EVENT_KIND_DECIDED
 _SCHEDULED = event_pb2.EVENT_KIND_SCHEDULED
 _DIGESTED = event_pb2.EVENT_KIND_DIGESTED
+_SPREAD = event_pb2.EVENT_KIND_SPREAD
 _POSTPONING = (event_pb2.EVENT_KIND_SCHEDULED, event_pb2.EVENT_KIND_DEFERRED)
 
 
@@ -97,6 +98,8 @@ def add_events(
             decided = event_pb2.Decided.FromString(event.detail)
             record.request.CopyFrom(decided.notification)
             _take_over(record.decision, decided.decision)
+        elif event.kind == _SPREAD:
+            _add_page(record, event_pb2.Spread.FromString(event.detail))
         elif event.kind in _POSTPONING and not record.HasField("request"):
             postponed = event_pb2.Postponed.FromString(event.detail)
             if postponed.HasField("notification"):
@@ -106,6 +109,16 @@ def add_events(
             postponed = event_pb2.Postponed.FromString(event.detail)
             record.due_time.CopyFrom(postponed.due_time)
             record.request.CopyFrom(postponed.notification)
+
+
+def _add_page(record: tracking_pb2.NotificationRecord, page: event_pb2.Spread) -> None:
+    """A page of a broadcast; pages may be told in any order."""
+    broadcast = record.broadcast
+    broadcast.topic = page.topic
+    broadcast.subscribers = max(broadcast.subscribers, page.subscribers)
+    broadcast.is_complete |= page.is_complete
+    if page.HasField("notification"):
+        record.request.CopyFrom(page.notification)
 
 
 def _take_over(known: DecisionTrace, later: DecisionTrace) -> None:

@@ -66,6 +66,8 @@ class Fact(IntFlag):
     DIGESTED = 1 << 27
     CHAIN = 1 << 28
     """The channels are used one after the other: one that fails is no loss."""
+    SPREAD = 1 << 29
+    """A broadcast: its subscribers have notifications of their own."""
 
 
 CHAINS = frozenset({"first_available", "escalate"})
@@ -135,6 +137,7 @@ KIND_FACTS: Mapping[int, Fact] = {
     _K.EVENT_KIND_EXPIRED: Fact.EXPIRED,
     _K.EVENT_KIND_FAILED: Fact.FAILED,
     _K.EVENT_KIND_DEAD_LETTERED: Fact.FAILED,
+    _K.EVENT_KIND_SPREAD: Fact.SPREAD,
 }
 """What an event that names no channel says about the whole notification."""
 
@@ -212,6 +215,7 @@ RULES: tuple[Rule, ...] = (
     Rule("skipped", (bits(Status.SKIPPED, Status.SUPPRESSED),)),
     # From here on no channel has a state.
     Rule("cancelled", (Fact.CANCELLED,)),
+    Rule("spread", (Fact.SPREAD,)),
     Rule("expired", (Fact.EXPIRED,)),
     Rule("failed", (Fact.FAILED,)),
     Rule("digested", (Fact.DIGESTED,)),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from clarion.api.router.v1.decision_pb2 import RuleOutcome
 from clarion.api.tracking.v1.tracking_service_pb2 import (
+    BroadcastRecord,
     ChannelExplanation,
     ExplainNotificationResponse,
 )
@@ -68,11 +69,15 @@ REASONS: Mapping[str, str] = {
     "attempts_exhausted": "every attempt failed",
 }
 """In words, by the reason of a decision or a delivery."""
+_NOT_RENDERED = frozenset({"template_not_found", "template_invalid", "render_failed"})
+"""Of what no provider ever saw."""
 
 
 def of_channel(channel: ChannelExplanation) -> str:
     """Why something was or was not sent on one channel."""
     text = _STATUSES.get(channel.status, channel.status or "not decided yet")
+    if channel.reason in _NOT_RENDERED:
+        text = "not sent"
     attempts = max((len(d.delivery.attempts) for d in channel.deliveries), default=0)
     if attempts > 1:
         text += f", after {attempts} attempts"
@@ -92,11 +97,20 @@ def of_notification(answer: ExplainNotificationResponse) -> str:
             why = f" ({channel.reason})" if channel.reason else ""
             told.append(f"{channel.channel} {channel.status}{why}")
         return f"{answer.status}: {', '.join(told)}"
+    if answer.HasField("broadcast"):
+        return _of_broadcast(answer.status, answer.broadcast)
     if answer.status == "scheduled":
         return f"scheduled: not decided before {_due(answer)}"
     if answer.status == "processing":
         return "processing: accepted and not decided yet"
     return f"{answer.status}: before anything was decided"
+
+
+def _of_broadcast(status: str, told: BroadcastRecord) -> str:
+    count = f"{told.subscribers} subscriber{'' if told.subscribers == 1 else 's'}"
+    far = "" if told.is_complete else " so far"
+    have = "has a notification" if told.subscribers == 1 else "have notifications"
+    return f"{status}: {count} of {told.topic} {have} of their own{far}"
 
 
 def _due(answer: ExplainNotificationResponse) -> str:

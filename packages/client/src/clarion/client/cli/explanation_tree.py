@@ -26,7 +26,9 @@ from clarion.api.tracking.v1.tracking_service_pb2 import (
     ExplainNotificationResponse as Explanation,
 )
 
-_GOOD = frozenset({"planned", "sent", "delivered", "opened", "clicked", "read"})
+_GOOD = frozenset(
+    {"planned", "sent", "delivered", "opened", "clicked", "read", "spread"}
+)
 _WAITING = frozenset(
     {"scheduled", "deferred", "digested", "processing", "retrying", "unknown"}
 )

@@ -49,7 +49,12 @@ def command(
 
 def _show(record: NotificationRecord) -> None:
     click.echo(f"{record.notification_id}  {record.status}")
-    click.echo(f"{record.type} for {record.user_id}, priority {record.priority}")
+    if record.HasField("broadcast"):
+        told = record.broadcast
+        far = "" if told.is_complete else " so far"
+        click.echo(f"{record.type} for {told.topic}: {told.subscribers} people{far}")
+    else:
+        click.echo(f"{record.type} for {record.user_id}, priority {record.priority}")
     for delivery in record.deliveries:
         why = f" ({delivery.reason})" if delivery.reason else ""
         click.echo(f"  {delivery.channel:8} {delivery.status}{why}")

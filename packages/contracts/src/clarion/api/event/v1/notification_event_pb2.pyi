@@ -75,6 +75,8 @@ class _EventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventKind.V
     """The notification became part of a digest."""
     EVENT_KIND_FOLDED: _EventKind.ValueType  # 22
     """A duplicate was folded: the delivery had been made before."""
+    EVENT_KIND_SPREAD: _EventKind.ValueType  # 23
+    """Of a broadcast: a page of its subscribers have notifications of their own; the detail says how many so far."""
 
 class EventKind(_EventKind, metaclass=_EventKindEnumTypeWrapper):
     """EventKind says what happened. State is a ranked merge of events, so they may come late, twice or out of order."""
@@ -125,6 +127,8 @@ EVENT_KIND_DIGESTED: EventKind.ValueType  # 21
 """The notification became part of a digest."""
 EVENT_KIND_FOLDED: EventKind.ValueType  # 22
 """A duplicate was folded: the delivery had been made before."""
+EVENT_KIND_SPREAD: EventKind.ValueType  # 23
+"""Of a broadcast: a page of its subscribers have notifications of their own; the detail says how many so far."""
 Global___EventKind: _TypeAlias = EventKind  # noqa: Y015
 
 @_typing.final
@@ -172,6 +176,7 @@ class NotificationEvent(_message.Message):
     RECEIPT_FIELD_NUMBER: _builtins.int
     POSTPONED_FIELD_NUMBER: _builtins.int
     DIGESTED_FIELD_NUMBER: _builtins.int
+    SPREAD_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """The id, derived from what happened, so that a repetition folds."""
     tenant_id: _builtins.str
@@ -214,6 +219,10 @@ class NotificationEvent(_message.Message):
     def digested(self) -> Global___Digested:
         """With DIGESTED."""
 
+    @_builtins.property
+    def spread(self) -> Global___Spread:
+        """With SPREAD."""
+
     def __init__(
         self,
         *,
@@ -232,12 +241,13 @@ class NotificationEvent(_message.Message):
         receipt: Global___Receipt | None = ...,
         postponed: Global___Postponed | None = ...,
         digested: Global___Digested | None = ...,
+        spread: Global___Spread | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "decided", b"decided", "detail", b"detail", "digested", b"digested", "occurred_time", b"occurred_time", "postponed", b"postponed", "receipt", b"receipt"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "decided", b"decided", "detail", b"detail", "digested", b"digested", "occurred_time", b"occurred_time", "postponed", b"postponed", "receipt", b"receipt", "spread", b"spread"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "channel", b"channel", "decided", b"decided", "delivery_id", b"delivery_id", "detail", b"detail", "digested", b"digested", "event_id", b"event_id", "kind", b"kind", "notification_id", b"notification_id", "occurred_time", b"occurred_time", "postponed", b"postponed", "reason", b"reason", "receipt", b"receipt", "tenant_id", b"tenant_id", "type", b"type", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "channel", b"channel", "decided", b"decided", "delivery_id", b"delivery_id", "detail", b"detail", "digested", b"digested", "event_id", b"event_id", "kind", b"kind", "notification_id", b"notification_id", "occurred_time", b"occurred_time", "postponed", b"postponed", "reason", b"reason", "receipt", b"receipt", "spread", b"spread", "tenant_id", b"tenant_id", "type", b"type", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_detail: _TypeAlias = _typing.Literal["decided", "attempt", "receipt", "postponed", "digested"]  # noqa: Y015
+    _WhichOneofReturnType_detail: _TypeAlias = _typing.Literal["decided", "attempt", "receipt", "postponed", "digested", "spread"]  # noqa: Y015
     _WhichOneofArgType_detail: _TypeAlias = _typing.Literal["detail", b"detail"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_detail) -> _WhichOneofReturnType_detail | None: ...
 
@@ -436,3 +446,39 @@ class Digested(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Digested: _TypeAlias = Digested  # noqa: Y015
+
+@_typing.final
+class Spread(_message.Message):
+    """Spread says how far a broadcast is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOPIC_FIELD_NUMBER: _builtins.int
+    SUBSCRIBERS_FIELD_NUMBER: _builtins.int
+    IS_COMPLETE_FIELD_NUMBER: _builtins.int
+    NOTIFICATION_FIELD_NUMBER: _builtins.int
+    topic: _builtins.str
+    """The topic."""
+    subscribers: _builtins.int
+    """How many subscribers have a notification of their own by now."""
+    is_complete: _builtins.bool
+    """Whether these are all."""
+    @_builtins.property
+    def notification(self) -> _notification_pb2.Notification:
+        """What was asked for; with the first page."""
+
+    def __init__(
+        self,
+        *,
+        topic: _builtins.str = ...,
+        subscribers: _builtins.int = ...,
+        is_complete: _builtins.bool = ...,
+        notification: _notification_pb2.Notification | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["notification", b"notification"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_complete", b"is_complete", "notification", b"notification", "subscribers", b"subscribers", "topic", b"topic"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Spread: _TypeAlias = Spread  # noqa: Y015

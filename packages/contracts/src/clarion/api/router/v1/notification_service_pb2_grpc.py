@@ -94,8 +94,8 @@ class NotificationServiceServicer:
         """BroadcastNotification accepts one notification to all subscribers of a topic and answers when it is stored
         durably. Who is subscribed is read page by page afterwards; each gets one notification, with an id of its own
         that is derived from the broadcast and the person. A topic without subscribers is not an error. Repeating it is
-        safe with an idempotency_key. Reasons: INVALID_ARGUMENT, IDEMPOTENCY_KEY_REUSED, OVERLOADED,
-        DEPENDENCY_UNAVAILABLE.
+        safe with an idempotency_key. TrackingService.GetNotification says how far it is. Reasons: INVALID_ARGUMENT,
+        IDEMPOTENCY_KEY_REUSED, OVERLOADED, DEPENDENCY_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -48,8 +48,8 @@ class NotificationServiceStub:
     """BroadcastNotification accepts one notification to all subscribers of a topic and answers when it is stored
     durably. Who is subscribed is read page by page afterwards; each gets one notification, with an id of its own
     that is derived from the broadcast and the person. A topic without subscribers is not an error. Repeating it is
-    safe with an idempotency_key. Reasons: INVALID_ARGUMENT, IDEMPOTENCY_KEY_REUSED, OVERLOADED,
-    DEPENDENCY_UNAVAILABLE.
+    safe with an idempotency_key. TrackingService.GetNotification says how far it is. Reasons: INVALID_ARGUMENT,
+    IDEMPOTENCY_KEY_REUSED, OVERLOADED, DEPENDENCY_UNAVAILABLE.
     """
     CancelNotification: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.CancelNotificationRequest, _notification_service_pb2.CancelNotificationResponse]
     """CancelNotification stops what has not been sent yet: a scheduled notification is removed, a queued one is
@@ -89,8 +89,8 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
     """BroadcastNotification accepts one notification to all subscribers of a topic and answers when it is stored
     durably. Who is subscribed is read page by page afterwards; each gets one notification, with an id of its own
     that is derived from the broadcast and the person. A topic without subscribers is not an error. Repeating it is
-    safe with an idempotency_key. Reasons: INVALID_ARGUMENT, IDEMPOTENCY_KEY_REUSED, OVERLOADED,
-    DEPENDENCY_UNAVAILABLE.
+    safe with an idempotency_key. TrackingService.GetNotification says how far it is. Reasons: INVALID_ARGUMENT,
+    IDEMPOTENCY_KEY_REUSED, OVERLOADED, DEPENDENCY_UNAVAILABLE.
     """
     CancelNotification: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.CancelNotificationRequest, _notification_service_pb2.CancelNotificationResponse]  # type: ignore[assignment]
     """CancelNotification stops what has not been sent yet: a scheduled notification is removed, a queued one is
@@ -142,8 +142,8 @@ class NotificationServiceServicer:
         """BroadcastNotification accepts one notification to all subscribers of a topic and answers when it is stored
         durably. Who is subscribed is read page by page afterwards; each gets one notification, with an id of its own
         that is derived from the broadcast and the person. A topic without subscribers is not an error. Repeating it is
-        safe with an idempotency_key. Reasons: INVALID_ARGUMENT, IDEMPOTENCY_KEY_REUSED, OVERLOADED,
-        DEPENDENCY_UNAVAILABLE.
+        safe with an idempotency_key. TrackingService.GetNotification says how far it is. Reasons: INVALID_ARGUMENT,
+        IDEMPOTENCY_KEY_REUSED, OVERLOADED, DEPENDENCY_UNAVAILABLE.
         """
 
     def CancelNotification(

@@ -40,6 +40,7 @@ class NotificationRecord(_message.Message):
     DUE_TIME_FIELD_NUMBER: _builtins.int
     REQUEST_FIELD_NUMBER: _builtins.int
     DECISION_FIELD_NUMBER: _builtins.int
+    BROADCAST_FIELD_NUMBER: _builtins.int
     notification_id: _builtins.str
     """The notification."""
     user_id: _builtins.str
@@ -52,7 +53,8 @@ class NotificationRecord(_message.Message):
     """The lane."""
     status: _builtins.str
     """scheduled, deferred, digested, processing, sent, delivered, read, partially_failed, failed, skipped, rate_limited,
-    cancelled or expired: the best that any channel reached. scheduled, deferred and processing pass by themselves;
+    cancelled or expired: the best that any channel reached; of a broadcast scheduled, spread (its subscribers get
+    notifications of their own) or cancelled. scheduled, deferred and processing pass by themselves;
     digested is an end, as the digest is a notification of its own; sent may still become delivered, read or failed, when
     a receipt comes in.
     """
@@ -80,6 +82,10 @@ class NotificationRecord(_message.Message):
     def decision(self) -> _decision_pb2.DecisionTrace:
         """What was decided and why."""
 
+    @_builtins.property
+    def broadcast(self) -> Global___BroadcastRecord:
+        """How far it is, of a broadcast. Absent for a notification to one person, and before the topic is read."""
+
     def __init__(
         self,
         *,
@@ -95,14 +101,45 @@ class NotificationRecord(_message.Message):
         due_time: _timestamp_pb2.Timestamp | None = ...,
         request: _notification_pb2.Notification | None = ...,
         decision: _decision_pb2.DecisionTrace | None = ...,
+        broadcast: Global___BroadcastRecord | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "decision", b"decision", "due_time", b"due_time", "request", b"request"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "broadcast", b"broadcast", "decision", b"decision", "due_time", b"due_time", "request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "category", b"category", "decision", b"decision", "deliveries", b"deliveries", "due_time", b"due_time", "notification_id", b"notification_id", "priority", b"priority", "request", b"request", "status", b"status", "timeline", b"timeline", "type", b"type", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "broadcast", b"broadcast", "category", b"category", "decision", b"decision", "deliveries", b"deliveries", "due_time", b"due_time", "notification_id", b"notification_id", "priority", b"priority", "request", b"request", "status", b"status", "timeline", b"timeline", "type", b"type", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NotificationRecord: _TypeAlias = NotificationRecord  # noqa: Y015
+
+@_typing.final
+class BroadcastRecord(_message.Message):
+    """BroadcastRecord is what became of a broadcast. Each subscriber has a notification of their own, with a state of its own."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOPIC_FIELD_NUMBER: _builtins.int
+    SUBSCRIBERS_FIELD_NUMBER: _builtins.int
+    IS_COMPLETE_FIELD_NUMBER: _builtins.int
+    topic: _builtins.str
+    """The topic."""
+    subscribers: _builtins.int
+    """How many subscribers have a notification of their own by now."""
+    is_complete: _builtins.bool
+    """Whether these are all."""
+    def __init__(
+        self,
+        *,
+        topic: _builtins.str = ...,
+        subscribers: _builtins.int = ...,
+        is_complete: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_complete", b"is_complete", "subscribers", b"subscribers", "topic", b"topic"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BroadcastRecord: _TypeAlias = BroadcastRecord  # noqa: Y015
 
 @_typing.final
 class DeliveryRecord(_message.Message):
@@ -337,6 +374,7 @@ class ExplainNotificationResponse(_message.Message):
     CHANNELS_FIELD_NUMBER: _builtins.int
     TIMELINE_FIELD_NUMBER: _builtins.int
     REQUEST_FIELD_NUMBER: _builtins.int
+    BROADCAST_FIELD_NUMBER: _builtins.int
     notification_id: _builtins.str
     """The notification."""
     status: _builtins.str
@@ -375,6 +413,10 @@ class ExplainNotificationResponse(_message.Message):
     def request(self) -> _notification_pb2.Notification:
         """What was asked for."""
 
+    @_builtins.property
+    def broadcast(self) -> Global___BroadcastRecord:
+        """How far it is, of a broadcast."""
+
     def __init__(
         self,
         *,
@@ -391,10 +433,11 @@ class ExplainNotificationResponse(_message.Message):
         channels: _abc.Iterable[Global___ChannelExplanation] | None = ...,
         timeline: _abc.Iterable[Global___TimelineEntry] | None = ...,
         request: _notification_pb2.Notification | None = ...,
+        broadcast: Global___BroadcastRecord | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "due_time", b"due_time", "request", b"request"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "broadcast", b"broadcast", "due_time", b"due_time", "request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "category", b"category", "channels", b"channels", "decisions", b"decisions", "due_time", b"due_time", "notification_id", b"notification_id", "priority", b"priority", "request", b"request", "status", b"status", "summary", b"summary", "timeline", b"timeline", "type", b"type", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "broadcast", b"broadcast", "category", b"category", "channels", b"channels", "decisions", b"decisions", "due_time", b"due_time", "notification_id", b"notification_id", "priority", b"priority", "request", b"request", "status", b"status", "summary", b"summary", "timeline", b"timeline", "type", b"type", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

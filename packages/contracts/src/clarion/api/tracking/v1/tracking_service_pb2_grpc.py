@@ -62,7 +62,8 @@ class TrackingServiceServicer:
     """
 
     def GetNotification(self, request, context):
-        """GetNotification returns a notification's state, its deliveries with their attempts, and its timeline. For an id that
+        """GetNotification returns a notification's state, its deliveries with their attempts, and its timeline; of a broadcast,
+        by its broadcast_id, how many subscribers it has reached. For an id that
         was given out in the last seconds it waits up to two seconds for the first event. Reasons: NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -34,7 +34,8 @@ class TrackingServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TrackingServiceAsyncStub: ...
     GetNotification: _grpc.UnaryUnaryMultiCallable[_tracking_service_pb2.GetNotificationRequest, _tracking_service_pb2.GetNotificationResponse]
-    """GetNotification returns a notification's state, its deliveries with their attempts, and its timeline. For an id that
+    """GetNotification returns a notification's state, its deliveries with their attempts, and its timeline; of a broadcast,
+    by its broadcast_id, how many subscribers it has reached. For an id that
     was given out in the last seconds it waits up to two seconds for the first event. Reasons: NOT_FOUND.
     """
     ExplainNotification: _grpc.UnaryUnaryMultiCallable[_tracking_service_pb2.ExplainNotificationRequest, _tracking_service_pb2.ExplainNotificationResponse]
@@ -54,7 +55,8 @@ class TrackingServiceAsyncStub(TrackingServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetNotification: _aio.UnaryUnaryMultiCallable[_tracking_service_pb2.GetNotificationRequest, _tracking_service_pb2.GetNotificationResponse]  # type: ignore[assignment]
-    """GetNotification returns a notification's state, its deliveries with their attempts, and its timeline. For an id that
+    """GetNotification returns a notification's state, its deliveries with their attempts, and its timeline; of a broadcast,
+    by its broadcast_id, how many subscribers it has reached. For an id that
     was given out in the last seconds it waits up to two seconds for the first event. Reasons: NOT_FOUND.
     """
     ExplainNotification: _aio.UnaryUnaryMultiCallable[_tracking_service_pb2.ExplainNotificationRequest, _tracking_service_pb2.ExplainNotificationResponse]  # type: ignore[assignment]
@@ -76,7 +78,8 @@ class TrackingServiceServicer:
         request: _tracking_service_pb2.GetNotificationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tracking_service_pb2.GetNotificationResponse, _abc.Awaitable[_tracking_service_pb2.GetNotificationResponse]]:
-        """GetNotification returns a notification's state, its deliveries with their attempts, and its timeline. For an id that
+        """GetNotification returns a notification's state, its deliveries with their attempts, and its timeline; of a broadcast,
+        by its broadcast_id, how many subscribers it has reached. For an id that
         was given out in the last seconds it waits up to two seconds for the first event. Reasons: NOT_FOUND.
         """
 
