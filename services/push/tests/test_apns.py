@@ -19,10 +19,10 @@ from cryptography.hazmat.primitives.serialization import (
 from clarion.api.event.v1.work_pb2 import DeliveryJob
 from clarion.push.providers.apns import REASONS, ApnsDialect, payload
 from clarion.push.providers.apns_credential import ProviderTokens
-from clarion.push.transport import Answer
 from clarion.runtime.config import Secret
 from clarion.runtime.delivery import Outcome, OutcomeKind
 from clarion.runtime.errors import ConfigError
+from clarion.runtime.http.transport import Answer
 from clarion.runtime.testing import FakeClock
 from clarion.sandbox import catalog
 

@@ -11,8 +11,8 @@ import pytest
 
 from clarion.api.event.v1.work_pb2 import DeliveryJob
 from clarion.push.providers.fcm import FcmDialect, message
-from clarion.push.transport import Answer
 from clarion.runtime.delivery import Outcome, OutcomeKind
+from clarion.runtime.http.transport import Answer
 
 NOW = 1_800_000_000.0
 FAILED, RETRY, UNKNOWN = OutcomeKind.FAILED, OutcomeKind.RETRY, OutcomeKind.UNKNOWN

@@ -12,10 +12,10 @@ import pytest
 from clarion.api.event.v1.work_pb2 import DeliveryJob
 from clarion.push.accounts import Accounts
 from clarion.push.settings import Settings
-from clarion.push.trust import Trust
 from clarion.runtime.config import Secret
 from clarion.runtime.delivery import OutcomeKind, Provider
 from clarion.runtime.errors import ConfigError
+from clarion.runtime.http.trust import Trust
 from clarion.sandbox.testing import RunningSandbox
 
 REFUSAL: dict[str, Any] = {

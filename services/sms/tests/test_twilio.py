@@ -199,6 +199,75 @@ async def test_an_answer_that_breaks_off_after_its_status_counts(
     assert outcome.kind is OutcomeKind.SENT
 
 
+@pytest.mark.parametrize(
+    ("answer", "kind", "reason"),
+    [
+        (b"HTTP/1.1 400 No\r\ncontent-length: 9\r\n\r\n{", "RETRY", "unavailable"),
+        (b"220 mail.example.com ESMTP\r\n", "UNKNOWN", "connection_lost"),
+        (b"HTTP/1.1 20", "UNKNOWN", "connection_lost"),
+        (b"\x00\xff" * 500, "UNKNOWN", "connection_lost"),
+        (
+            b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b'10\r\n{"sid":"SM012345\r\n4\r\n67"}\r\n0\r\n\r\n',
+            "SENT",
+            "",
+        ),
+        (b'HTTP/1.1 201 Created\r\n\r\n{"sid":"SM01234567"}', "SENT", ""),
+        (b"HTTP/1.1 301 Moved\r\nLocation: /\r\n\r\n", "RETRY", "misconfigured"),
+    ],
+    ids=["cut", "garbage", "no head", "zeros", "chunked", "until end", "redirect"],
+)
+async def test_whatever_is_answered_has_a_meaning(
+    make_provider: Callable[..., TwilioProvider],
+    send: Any,
+    answer: bytes,
+    kind: str,
+    reason: str,
+) -> None:
+    asked = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        asked += 1
+        await reader.readuntil(b"StatusCallback=")
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        provider = make_provider(twilio_url=f"http://127.0.0.1:{port}")
+        [outcome] = await send(provider, text_to())
+    assert outcome.kind is OutcomeKind[kind]
+    assert outcome.reason.removeprefix("provider_") == reason
+    if kind == "SENT":
+        assert outcome.provider_message_id == "SM01234567"
+    assert asked == 1
+
+
+async def test_a_connection_that_was_closed_meanwhile_is_not_used(
+    make_provider: Callable[..., TwilioProvider], send: Any
+) -> None:
+    closed = asyncio.Event()
+
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"StatusCallback=")
+        writer.write(b"HTTP/1.1 201 Created\r\ncontent-length: 2\r\n\r\n{}")
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+        closed.set()
+
+    async with await asyncio.start_server(once, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        provider = make_provider(twilio_url=f"http://127.0.0.1:{port}")
+        for _ in range(3):
+            [outcome] = await send(provider, text_to())
+            assert outcome.kind is OutcomeKind.SENT
+            await closed.wait()
+            closed.clear()
+
+
 async def test_a_wrong_password_makes_the_provider_unusable_until_it_works(
     sandbox: RunningSandbox, make_provider: Callable[..., TwilioProvider], send: Any
 ) -> None:
@@ -227,8 +296,8 @@ async def test_requests_under_way_are_bounded_and_connections_kept(
     provider = make_provider(twilio_connections=3)
     outcomes = await send(provider, *(text_to() for _ in range(60)))
     assert {outcome.kind for outcome in outcomes} == {OutcomeKind.SENT}
-    session: Any = provider._session
-    assert sum(len(kept) for kept in session.connector._conns.values()) <= 3
+    transport: Any = provider._transport
+    assert 1 <= len(transport._connections._sockets) <= 3
 
 
 async def test_the_high_lane_goes_first(

@@ -9,10 +9,10 @@ from clarion.push.providers.fcm_credential import AccessTokens, google_fetch
 from clarion.push.providers.posting import PostingProvider
 from clarion.push.providers.unconfigured import Unconfigured
 from clarion.push.settings import Settings
-from clarion.push.transport import Limits, Transport
-from clarion.push.trust import Trust
 from clarion.runtime.clock import Clock
 from clarion.runtime.delivery import Provider
+from clarion.runtime.http.transport import Limits, Transport
+from clarion.runtime.http.trust import Trust
 
 NOTHING_CONFIGURED = (
     "neither FCM nor APNs is configured: set CLARION_FCM_CREDENTIALS_FILE "

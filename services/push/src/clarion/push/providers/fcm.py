@@ -25,8 +25,8 @@ from clarion.push.providers.verdict import (
     Verdict,
     by_status,
 )
-from clarion.push.transport import Answer
 from clarion.runtime.delivery import Outcome, OutcomeKind
+from clarion.runtime.http.transport import Answer
 
 MAX_BYTES = 4096
 """Of title, body and data together."""

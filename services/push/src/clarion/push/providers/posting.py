@@ -9,10 +9,10 @@ from time import monotonic
 from typing import Protocol
 
 from clarion.api.event.v1.work_pb2 import DeliveryJob
-from clarion.push.transport import Answer, Failure, Transport
 from clarion.runtime.clock import Clock
 from clarion.runtime.delivery import Outcome, OutcomeKind, Settle
 from clarion.runtime.errors import ConfigError
+from clarion.runtime.http.transport import Answer, Failure, Transport
 
 _log = logging.getLogger(__name__)
 

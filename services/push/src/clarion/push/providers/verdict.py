@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from clarion.push.providers.posting import MISCONFIGURED, UNAVAILABLE
-from clarion.push.transport import Answer
 from clarion.runtime.delivery import Outcome, OutcomeKind
+from clarion.runtime.http.transport import Answer
 
 UNREGISTERED = "unregistered"
 """The suppression of a token that is gone for good."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 import re
@@ -12,14 +13,13 @@ from datetime import timedelta
 from typing import Protocol
 from urllib.parse import quote_plus
 
-import aiohttp
-from yarl import URL
-
 from clarion.api.event.v1.work_pb2 import DeliveryJob
 from clarion.runtime.clock import Clock
 from clarion.runtime.config import Secret
 from clarion.runtime.delivery import LaneWorkers, Outcome, Settle
 from clarion.runtime.errors import UnavailableError
+from clarion.runtime.http.transport import Answer, Failure, Limits, Transport
+from clarion.runtime.http.trust import Trust
 from clarion.sms import metrics
 from clarion.sms.callback_url import callback_url
 from clarion.sms.providers.twilio_errors import MISCONFIGURED, outcome_of
@@ -28,8 +28,6 @@ from clarion.sms.segments import count_segments
 _log = logging.getLogger(__name__)
 
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
-
-_KEEP_ALIVE_SECONDS = 30.0
 
 
 class TwilioSettings(Protocol):
@@ -71,16 +69,21 @@ class TwilioProvider:
         sender = settings.twilio_from
         field = "MessagingServiceSid" if sender.startswith("MG") else "From"
         self._sender = f"{field}={quote_plus(sender)}"
-        self._url = URL(
-            f"{settings.twilio_url.rstrip('/')}/2010-04-01/Accounts/"
-            f"{settings.twilio_account_sid}/Messages.json"
-        )
+        account = settings.twilio_account_sid
+        self._path = f"/2010-04-01/Accounts/{account}/Messages.json"
+        secret = f"{account}:{settings.twilio_auth_token.reveal()}".encode()
+        self._headers = [
+            f"Authorization: Basic {base64.b64encode(secret).decode()}",
+            "Content-Type: application/x-www-form-urlencoded",
+            "Accept: application/json",
+            "User-Agent: clarion-sms",
+        ]
         self._workers = LaneWorkers(
             "twilio connection",
             settings.twilio_connections,
             lambda: nullcontext(self._deliver),
         )
-        self._session: aiohttp.ClientSession | None = None
+        self._transport: Transport | None = None
         self._problem = ""
 
     async def send(self, jobs: Sequence[DeliveryJob], settle: Settle) -> None:
@@ -95,9 +98,9 @@ class TwilioProvider:
     async def close(self) -> None:
         """See Provider."""
         await self._workers.close()
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        if self._transport is not None:
+            await self._transport.close()
+            self._transport = None
 
     async def _deliver(self, job: DeliveryJob) -> Outcome:
         text = job.content.body or job.content.title
@@ -110,7 +113,7 @@ class TwilioProvider:
             return Outcome.failed("message_too_long")
         started = self._clock.monotonic()
         try:
-            outcome = await self._post(self._form(job, text))
+            outcome = await self._post(self._form(job, text), job.priority)
         except Exception:  # a bug: one message is lost to it, not the worker's task
             _log.exception("text not sent", extra={"delivery_id": job.delivery_id})
             return Outcome.unknown("provider_error")
@@ -128,51 +131,40 @@ class TwilioProvider:
         body = quote_plus(text)
         return f"To={to}&{self._sender}&Body={body}&StatusCallback={callback}".encode()
 
-    async def _post(self, form: bytes) -> Outcome:
-        session = self._session or self._open()
-        status = 0
-        try:
-            async with session.post(
-                self._url, data=form, allow_redirects=False
-            ) as response:
-                status = response.status
-                body = await response.read()
-                retry_after = response.headers.get("Retry-After")
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-            # No connection, so nothing has left. The wait for one is shorter than the
-            # whole time allowed: a TimeoutError of another kind comes after this.
+    async def _post(self, form: bytes, lane: str) -> Outcome:
+        transport = self._transport or self._open()
+        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        transport.post(self._path, self._headers, form, _take, answered, lane)
+        answer = await answered
+        if answer.failure is Failure.NOT_SENT:
             return Outcome.retry("provider_unreachable")
-        except (aiohttp.ClientError, TimeoutError, OSError) as lost:
-            if status:
-                # The answer broke off after its status: taken, or refused for a
-                # reason that is lost, so that it has to be asked again.
-                if status < 300:
-                    return Outcome.sent()
-                return Outcome.retry("provider_unavailable", str(status))
-            timed_out = isinstance(lost, TimeoutError)
+        if answer.failure is Failure.NO_ANSWER:
+            timed_out = answer.error == "operation_timedout"
             return Outcome.unknown("timeout" if timed_out else "connection_lost")
-        return outcome_of(status, body, retry_after, self._clock.now())
+        if answer.error and answer.status >= 300:
+            # The answer broke off: refused for a reason that is lost, so that it has
+            # to be asked again. After a status of success it was taken.
+            return Outcome.retry("provider_unavailable", str(answer.status))
+        retry_after = answer.header("Retry-After")
+        return outcome_of(answer.status, answer.body, retry_after, self._clock.now())
 
-    def _open(self) -> aiohttp.ClientSession:
+    def _open(self) -> Transport:
         settings = self._settings
-        account = settings.twilio_account_sid
-        secret = f"{account}:{settings.twilio_auth_token.reveal()}".encode()
-        self._session = aiohttp.ClientSession(
-            # As many connections as tasks: nobody waits for one inside aiohttp.
-            connector=aiohttp.TCPConnector(
-                limit=settings.twilio_connections,
-                keepalive_timeout=_KEEP_ALIVE_SECONDS,
+        self._transport = Transport(
+            settings.twilio_url,
+            Trust().path,
+            # As many connections as tasks: nobody waits for one inside libcurl.
+            Limits(
+                in_flight=settings.twilio_connections,
+                plain_connections=settings.twilio_connections,
+                connect_timeout=settings.twilio_connect_timeout,
+                timeout=settings.twilio_timeout,
+                multiplex=False,
             ),
-            timeout=aiohttp.ClientTimeout(
-                total=settings.twilio_timeout.total_seconds(),
-                connect=settings.twilio_connect_timeout.total_seconds(),
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={
-                "Authorization": "Basic " + base64.b64encode(secret).decode(),
-                "Content-Type": "application/x-www-form-urlencoded",
-                "Accept": "application/json",
-                "User-Agent": "clarion-sms",
-            },
         )
-        return self._session
+        return self._transport
+
+
+def _take(answered: asyncio.Future[Answer], answer: Answer) -> None:
+    if not answered.done():  # its task may have been ended
+        answered.set_result(answer)

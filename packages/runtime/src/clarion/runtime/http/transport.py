@@ -18,14 +18,13 @@ from typing import Any
 
 import pycurl
 
-from clarion.push.connections import Connections, end_with_timeout
 from clarion.runtime.delivery import LaneQueue
+from clarion.runtime.http.connections import Connections, end_with_timeout
 
 _log = logging.getLogger(__name__)
 
 # libcurl looks at every transfer of a connection whenever one of them gets something.
 _STREAMS = 100
-_PLAIN_CONNECTIONS = 64
 _ERROR_NAMES = {
     number: name[2:].lower()
     for name, number in vars(pycurl).items()
@@ -83,6 +82,10 @@ class Limits:
     """Requests under way at once; the others wait, the high lane first."""
     connections: int = 10
     """HTTP/2 connections, of 100 streams each."""
+    plain_connections: int = 64
+    """HTTP/1.1 connections, of one request each."""
+    multiplex: bool = True
+    """Speak HTTP/2 to an origin of ``https://``; otherwise HTTP/1.1."""
     connect_timeout: timedelta = timedelta(seconds=5)
     timeout: timedelta = timedelta(seconds=15)
     """For the whole request, connecting included; waiting for a turn not."""
@@ -91,7 +94,8 @@ class Limits:
 class Transport:
     """Requests to one origin, such as https://fcm.googleapis.com.
 
-    An origin of ``http://`` is spoken to in HTTP/1.1, with more connections.
+    An origin of ``http://`` is spoken to in HTTP/1.1, with more connections, and so is
+    any where ``Limits`` say so.
     """
 
     def __init__(self, origin: str, trust: str, limits: Limits | None = None) -> None:
@@ -101,8 +105,8 @@ class Transport:
         self._trust = trust
         self._connect_ms = _milliseconds(limits.connect_timeout)
         self._timeout_ms = _milliseconds(limits.timeout)
-        self._plain = not origin.startswith("https://")
-        connections = _PLAIN_CONNECTIONS if self._plain else limits.connections
+        self._plain = not (limits.multiplex and origin.startswith("https://"))
+        connections = limits.plain_connections if self._plain else limits.connections
         per_connection = 1 if self._plain else _STREAMS
         self._limit = min(limits.in_flight, connections * per_connection)
         self._idle: list[_Slot] = []

@@ -13,7 +13,7 @@ import certifi
 import pytest
 import uvloop
 
-from clarion.push.transport import Answer, Failure, Limits, Transport
+from clarion.runtime.http.transport import Answer, Failure, Limits, Transport
 from clarion.runtime.testing import wait_until
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-One: 1\r\n\r\nok"

@@ -1,0 +1,3 @@
+"""POST requests to providers, by libcurl: ``transport`` is what services use."""
+
+from __future__ import annotations
