@@ -14,6 +14,7 @@ from clarion.api.router.v1.notification_service_pb2 import (
     BatchSendNotificationsRequest,
     BroadcastNotificationRequest,
     CancelNotificationRequest,
+    RescheduleNotificationRequest,
 )
 from clarion.router.fan_out import member_id
 from clarion.router.notification_types import TypePolicy
@@ -244,3 +245,20 @@ async def test_others_on_the_lane_are_served_while_a_topic_is(
     await router.stub.BatchSendNotifications(request)
     await router.until(lambda: router.jobs("work.email.low"), 1, 10)
     await router.until(lambda: router.jobs("work.push.low.overflow"), 6000, 20)
+
+
+async def test_a_scheduled_broadcast_is_rescheduled_and_cancelled_by_its_key(
+    router: Any, notify: Any, neighbour_server: Any, neighbours: Any, person: Any
+) -> None:
+    neighbours.people["eve"] = person("eve")
+    neighbour_server.topics.subscribers["keyed"] |= {"eve"}
+    due = datetime.now(UTC) + timedelta(hours=1)
+    keyed = of_topic(notify, idempotency_key="b-1", scheduled_at=due)
+    told = await broadcast(router, "keyed", keyed)
+    sooner = RescheduleNotificationRequest(idempotency_key="b-1")
+    sooner.scheduled_at.FromDatetime(due - timedelta(minutes=30))
+    answer = await router.stub.RescheduleNotification(sooner)
+    assert (answer.notification_id, answer.status) == (told.broadcast_id, "scheduled")
+    request = CancelNotificationRequest(idempotency_key="b-1")
+    gone = await router.stub.CancelNotification(request)
+    assert (gone.notification_id, gone.status) == (told.broadcast_id, "cancelled")

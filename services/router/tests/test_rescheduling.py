@@ -26,7 +26,8 @@ from clarion.api.router.v1.notification_service_pb2 import (
 from clarion.router.admission import AdmissionLimits
 from clarion.router.cancelling import InMemoryCancelMarks
 from clarion.router.idempotency import InMemoryIdempotencyKeys, KeyedBody
-from clarion.router.rescheduling import Named, Rescheduling, objections
+from clarion.router.naming import Named, Naming, broadcast_id_for_key
+from clarion.router.rescheduling import Rescheduling, objections
 from clarion.runtime import chunks
 from clarion.runtime.errors import (
     InvalidArgumentError,
@@ -34,6 +35,7 @@ from clarion.runtime.errors import (
     PreconditionError,
     UnavailableError,
 )
+from clarion.runtime.ids import notification_id_for_key
 from clarion.runtime.jetstream import (
     GroupPublisher,
     InMemoryPublisher,
@@ -302,3 +304,18 @@ async def test_a_notification_is_named_in_exactly_one_way(
     with refused() as refusal:
         await reschedule(router, datetime.now(UTC), **names)
     assert list(refusal.fields) == [field]
+
+
+async def test_a_key_names_what_was_sent_under_it_and_else_the_broadcast() -> None:
+    keys = InMemoryIdempotencyKeys()
+    naming = Naming(keys)
+    sent, told = notification_id_for_key("demo", "k"), broadcast_id_for_key("demo", "k")
+    assert (await naming.find("demo", "n", "")).notification_id == "n"
+    assert (await naming.find("demo", "", "k")).notification_id == sent
+    await keys.reserve([KeyedBody("demo", told, "body")])
+    assert await naming.find("demo", "", "k") == Named(told, "k")
+    assert (await naming.find("other", "", "k")).notification_id != told
+    await keys.reserve([KeyedBody("demo", sent, "body")])
+    assert await naming.find("demo", "", "k") == Named(sent, "k")
+    keys.error = UnavailableError()
+    assert (await naming.find("demo", "", "k")).notification_id == sent

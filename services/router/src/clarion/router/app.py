@@ -26,6 +26,7 @@ from clarion.router.explaining import Explanation
 from clarion.router.fan_out import FanOut
 from clarion.router.giving_back import GivingBack
 from clarion.router.in_hand import InHand
+from clarion.router.naming import Naming
 from clarion.router.neighbours import GrpcNeighbours
 from clarion.router.ordering import ValkeyTurns
 from clarion.router.overflowing import Overflow, OverflowScheduler
@@ -166,6 +167,7 @@ async def build(service: Service, settings: Settings) -> None:
             Rescheduling(
                 JetStreamRescheduler(streams), cancels, keys, events, limits, clock
             ),
+            Naming(keys),
             InHand(settings.accept_in_hand),
         ),
         NOTIFICATION_SERVICE,

@@ -11,12 +11,13 @@ from clarion.api.router.v1.notification_pb2 import Notification
 from clarion.router import metrics
 from clarion.router.admission import AdmissionLimits, objections, seconds
 from clarion.router.idempotency import KeyedBody, digest_of
+from clarion.router.naming import broadcast_id_for_key
 from clarion.router.notification_types import Types
 from clarion.router.storing import Accepted, Entry, Store
 from clarion.runtime.caller import Caller
 from clarion.runtime.clock import Clock
 from clarion.runtime.errors import ClarionError, FieldViolation, InvalidArgumentError
-from clarion.runtime.ids import derived, uuid7
+from clarion.runtime.ids import uuid7
 from clarion.runtime.tracing import sampled_traceparent
 from clarion.runtime.validation import violations
 
@@ -61,7 +62,7 @@ class Broadcasting:
             raise InvalidArgumentError(violations=wrong)
         own.ClearField("user_id")
         key = own.idempotency_key
-        broadcast_id = derived("broadcast", caller.tenant, key) if key else uuid7(now)
+        broadcast_id = broadcast_id_for_key(caller.tenant, key) if key else uuid7(now)
         item = IntakeItem(
             notification_id=broadcast_id,
             tenant_id=caller.tenant,

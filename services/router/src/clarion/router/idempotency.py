@@ -114,7 +114,7 @@ class InMemoryIdempotencyKeys:
                 del self._found[key]
 
     async def is_known(self, tenant: str, notification_id: str) -> bool:
-        """See ``rescheduling.KnownKeys``."""
+        """See ``naming.KnownKeys``."""
         self._fail()
         return idempotency_key(tenant, notification_id) in self._found
 

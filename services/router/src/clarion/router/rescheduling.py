@@ -6,10 +6,8 @@ wins, and of two changes the one that is answered last stands.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import Protocol
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -21,6 +19,7 @@ from clarion.api.event.v1.work_pb2 import IntakeChunk, IntakeItem
 from clarion.api.router.v1.notification_pb2 import Notification
 from clarion.router.admission import AdmissionLimits, judge_times, seconds
 from clarion.router.cancelling import CancelMarks
+from clarion.router.naming import KnownKeys, Named
 from clarion.router.releasing import release_subject
 from clarion.router.storing import ACCEPTED, SCHEDULED
 from clarion.runtime import chunks
@@ -56,22 +55,6 @@ _REMEDIES = {
     State.DEFERRED: "it fell due and waits for the end of quiet hours, of a window or "
     "of a limit: cancel it and send another notification",
 }
-
-
-class KnownKeys(Protocol):
-    """Which notifications were accepted under a key."""
-
-    async def is_known(self, tenant: str, notification_id: str) -> bool:
-        """Whether one was, as far as it is remembered. Raises UnavailableError."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """A notification, and how the caller named it."""
-
-    notification_id: str
-    idempotency_key: str = ""
 
 
 class Rescheduling:
@@ -122,10 +105,8 @@ class Rescheduling:
         raise await self._why_not(tenant, named, is_known=is_known)
 
     async def _tell(self, item: IntakeItem, now: datetime, sequence: int) -> None:
-        # Of a broadcast nothing is told, as when it was stored.
-        if not item.HasField("broadcast"):
-            event = _event(item, now, sequence).SerializeToString()
-            await self._events.submit(event, len(event))
+        event = _event(item, now, sequence).SerializeToString()
+        await self._events.submit(event, len(event))
 
     async def _replaced(self, waiting: Waiting, item: IntakeItem, at: Timestamp) -> int:
         if item.notification.scheduled_at == at:
@@ -202,5 +183,7 @@ def _event(item: IntakeItem, now: datetime, sequence: int) -> NotificationEvent:
     event.occurred_time.FromDatetime(told)
     event.postponed.due_time.CopyFrom(item.notification.scheduled_at)
     event.postponed.notification.CopyFrom(item.notification)
-    event.postponed.accepted_time.CopyFrom(item.accepted_time)
+    if not item.HasField("broadcast"):
+        # As when it was stored: what is accepted is its subscribers' notifications.
+        event.postponed.accepted_time.CopyFrom(item.accepted_time)
     return event

@@ -27,10 +27,10 @@ from clarion.router.broadcasting import Broadcasting
 from clarion.router.cancelling import Cancellation
 from clarion.router.explaining import Explanation
 from clarion.router.in_hand import InHand
-from clarion.router.rescheduling import Named, Rescheduling
+from clarion.router.naming import Naming
+from clarion.router.rescheduling import Rescheduling
 from clarion.router.storing import Accepted
 from clarion.runtime.caller import current_caller
-from clarion.runtime.ids import notification_id_for_key
 from clarion.runtime.status import message_of
 
 
@@ -44,6 +44,7 @@ class NotificationServicer(NotificationServiceServicer):
         broadcasting: Broadcasting,
         explanation: Explanation,
         rescheduling: Rescheduling,
+        naming: Naming,
         in_hand: InHand | None = None,
     ) -> None:
         self._acceptance = acceptance
@@ -51,6 +52,7 @@ class NotificationServicer(NotificationServiceServicer):
         self._broadcasting = broadcasting
         self._explanation = explanation
         self._rescheduling = rescheduling
+        self._naming = naming
         self._in_hand = in_hand or InHand()
 
     async def SendNotification(
@@ -129,7 +131,10 @@ class NotificationServicer(NotificationServiceServicer):
         ],
     ) -> CancelNotificationResponse:
         tenant = current_caller().tenant
-        notification_id = _named(request, tenant).notification_id
+        named = await self._naming.find(
+            tenant, request.notification_id, request.idempotency_key
+        )
+        notification_id = named.notification_id
         status = await self._cancellation.cancel(tenant, notification_id)
         return CancelNotificationResponse(
             notification_id=notification_id, status=status
@@ -143,20 +148,15 @@ class NotificationServicer(NotificationServiceServicer):
         ],
     ) -> RescheduleNotificationResponse:
         tenant = current_caller().tenant
-        named = _named(request, tenant)
+        named = await self._naming.find(
+            tenant, request.notification_id, request.idempotency_key
+        )
         status = await self._rescheduling.reschedule(
             tenant, named, request.scheduled_at
         )
         return RescheduleNotificationResponse(
             notification_id=named.notification_id, status=status
         )
-
-
-def _named(
-    request: CancelNotificationRequest | RescheduleNotificationRequest, tenant: str
-) -> Named:
-    key = request.idempotency_key
-    return Named(request.notification_id or notification_id_for_key(tenant, key), key)
 
 
 def _response(accepted: Accepted) -> SendNotificationResponse:

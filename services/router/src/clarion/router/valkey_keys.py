@@ -76,7 +76,7 @@ class ValkeyIdempotencyKeys:
         await self._run(self._forget, bodies, RESERVED_FOR)
 
     async def is_known(self, tenant: str, notification_id: str) -> bool:
-        """See ``rescheduling.KnownKeys``."""
+        """See ``naming.KnownKeys``."""
         key = idempotency_key(tenant, notification_id)
 
         async def call() -> bool:

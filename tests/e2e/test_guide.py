@@ -1,0 +1,36 @@
+"""The calls of docs/deciding.md, made as they are written there."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+GUIDE = Path(__file__).parents[2] / "docs" / "deciding.md"
+CALLS = re.findall(r"```rest\n(\w+) (\S+)\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+KEPT = ("/api/v1/preferences/defaults", "/api/v1/limit-policies/sms-cap")
+"""What would hold for the tests that share the stack."""
+
+
+async def test_the_calls_of_the_guide_work_as_they_are_written(mesh: Any) -> None:
+    assert len(CALLS) > 20
+    id, refused = "", []
+    try:
+        for verb, path, body in CALLS:
+            content = json.loads(body) if body.strip() else None
+            where = path.replace("{id}", id)
+            answer = await mesh.rest(verb, where, content)
+            if answer.status != 200:
+                refused.append((verb, path, answer.text))
+                continue
+            told = answer.body
+            id = told.get("notification_id") or told.get("broadcast_id") or id
+    finally:
+        await mesh.rest("PUT", KEPT[0], {})
+        await mesh.rest("DELETE", KEPT[1])
+    assert refused == []
