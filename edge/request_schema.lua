@@ -43,6 +43,7 @@ routes={
   {verb="PUT", pattern="^/api/v1/types/[^/]+$", bound={["type"]=true}, query={}, message="clarion.api.router.v1.NotificationType", is_whole=false},
   {verb="GET", pattern="^/api/v1/types/[^/]+$", bound={["type"]=true}, query={}},
   {verb="GET", pattern="^/api/v1/types$", bound={}, query={["criticalOnly"]="boolean", ["critical_only"]="boolean", ["pageSize"]="int32", ["pageToken"]="string", ["page_size"]="int32", ["page_token"]="string"}},
+  {verb="DELETE", pattern="^/api/v1/types/[^/]+$", bound={["type"]=true}, query={}},
   {verb="PUT", pattern="^/api/v1/schedules/[^/]+$", bound={["schedule_id"]=true}, query={}, message="clarion.api.router.v1.Schedule", is_whole=false},
   {verb="GET", pattern="^/api/v1/schedules/[^/]+$", bound={["schedule_id"]=true}, query={}},
   {verb="GET", pattern="^/api/v1/schedules$", bound={}, query={["pageSize"]="int32", ["pageToken"]="string", ["page_size"]="int32", ["page_token"]="string"}},

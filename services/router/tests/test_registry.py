@@ -33,12 +33,17 @@ from clarion.router.registry.definitions import (
     policy_of,
 )
 from clarion.router.registry.live import LiveTypes
+from clarion.router.registry.registering import Registry
 from clarion.router.registry.table import (
     InMemoryTypeTable,
     PostgresTypeTable,
     TypeTable,
 )
-from clarion.runtime.errors import PreconditionError, UnavailableError
+from clarion.runtime.errors import (
+    NotFoundError,
+    PreconditionError,
+    UnavailableError,
+)
 from clarion.runtime.migrations import migrate, migrations_of
 from clarion.runtime.postgres import open_pool
 from clarion.runtime.testing import wait_until
@@ -186,6 +191,13 @@ async def table(
     await pool.close()
 
 
+def registry_on(table: TypeTable) -> Registry:
+    async def changed(tenant: str) -> None:
+        pass
+
+    return Registry(table, CHANNELS, changed)
+
+
 def definition(type_: str, **fields: Any) -> NotificationType:
     return completed(type_, NotificationType(**fields))
 
@@ -211,6 +223,28 @@ async def test_a_table_keeps_the_last_of_each_type_and_tells_what_changed(
     assert last.definition == changed
     assert await table.of_tenant(tenant) == [second, changed]
     assert len(await table.changed(start, 1)) == 1
+
+
+async def test_a_deleted_type_is_as_one_that_nobody_registered(
+    table: TypeTable,
+) -> None:
+    live, registry = LiveTypes(table), registry_on(table)
+    await registry.put("a", "n", NotificationType(category="c", critical=True))
+    await registry.put("b", "n", NotificationType(category="c"))
+    await live.look()
+    assert live.policy("a", "n").critical
+    assert await registry.delete("a", "n")
+    assert not await registry.delete("a", "n")
+    assert not await registry.delete("a", "never there")
+    await live.look()
+    assert live.policy("a", "n") == policy_for("n")
+    assert live.policy("b", "n").category == "c"
+    assert not await table.of_tenant("a")
+    with pytest.raises(NotFoundError):
+        await registry.get("a", "n")
+    await registry.put("a", "n", NotificationType(category="again"))
+    await live.look()
+    assert live.policy("a", "n").category == "again"
 
 
 async def test_a_tenant_has_so_many_types_and_no_more(

@@ -42,6 +42,13 @@ class Registry:
         await self._changed(tenant)
         return full
 
+    async def delete(self, tenant: str, type_: str) -> bool:
+        """Forgets it and tells all routers; whether it was registered."""
+        deleted = await self._table.delete(tenant, built_in(type_))
+        if deleted:
+            await self._changed(tenant)
+        return deleted
+
     async def get(self, tenant: str, type_: str) -> NotificationType:
         """One type. Raises NotFoundError."""
         found = (await self._all(tenant)).get(type_)

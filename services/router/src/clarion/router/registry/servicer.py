@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from clarion.api.router.v1.notification_type_service_pb2 import (
+    DeleteNotificationTypeRequest,
+    DeleteNotificationTypeResponse,
     GetNotificationTypeRequest,
     GetNotificationTypeResponse,
     ListNotificationTypesRequest,
@@ -56,3 +58,9 @@ class NotificationTypeServicer(NotificationTypeServiceServicer):
             notification_types=page,
             next_page_token=page_token.encode(page[-1].type) if has_more else "",
         )
+
+    async def DeleteNotificationType(
+        self, request: DeleteNotificationTypeRequest, context: Any
+    ) -> DeleteNotificationTypeResponse:
+        deleted = await self._registry.delete(current_caller().tenant, request.type)
+        return DeleteNotificationTypeResponse(deleted=deleted)

@@ -104,7 +104,8 @@ class NotificationServiceServicer:
     def CancelNotification(self, request, context):
         """CancelNotification stops what has not been sent yet: a scheduled notification is removed, a queued one is
         dropped before its provider is called. Of a broadcast, by its broadcast_id: who was not reached yet is spared, and
-        who was reached has a notification of their own. Named by its id or by its idempotency_key. Repeating it is safe.
+        who was reached has a notification of their own. Named by its id or by its idempotency_key: that of a broadcast, too,
+        unless it was also used for a send. Repeating it is safe.
         Reasons: INVALID_ARGUMENT, DEPENDENCY_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

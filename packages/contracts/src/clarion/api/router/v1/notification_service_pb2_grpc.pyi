@@ -54,7 +54,8 @@ class NotificationServiceStub:
     CancelNotification: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.CancelNotificationRequest, _notification_service_pb2.CancelNotificationResponse]
     """CancelNotification stops what has not been sent yet: a scheduled notification is removed, a queued one is
     dropped before its provider is called. Of a broadcast, by its broadcast_id: who was not reached yet is spared, and
-    who was reached has a notification of their own. Named by its id or by its idempotency_key. Repeating it is safe.
+    who was reached has a notification of their own. Named by its id or by its idempotency_key: that of a broadcast, too,
+    unless it was also used for a send. Repeating it is safe.
     Reasons: INVALID_ARGUMENT, DEPENDENCY_UNAVAILABLE.
     """
     RescheduleNotification: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.RescheduleNotificationRequest, _notification_service_pb2.RescheduleNotificationResponse]
@@ -95,7 +96,8 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
     CancelNotification: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.CancelNotificationRequest, _notification_service_pb2.CancelNotificationResponse]  # type: ignore[assignment]
     """CancelNotification stops what has not been sent yet: a scheduled notification is removed, a queued one is
     dropped before its provider is called. Of a broadcast, by its broadcast_id: who was not reached yet is spared, and
-    who was reached has a notification of their own. Named by its id or by its idempotency_key. Repeating it is safe.
+    who was reached has a notification of their own. Named by its id or by its idempotency_key: that of a broadcast, too,
+    unless it was also used for a send. Repeating it is safe.
     Reasons: INVALID_ARGUMENT, DEPENDENCY_UNAVAILABLE.
     """
     RescheduleNotification: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.RescheduleNotificationRequest, _notification_service_pb2.RescheduleNotificationResponse]  # type: ignore[assignment]
@@ -153,7 +155,8 @@ class NotificationServiceServicer:
     ) -> _typing.Union[_notification_service_pb2.CancelNotificationResponse, _abc.Awaitable[_notification_service_pb2.CancelNotificationResponse]]:
         """CancelNotification stops what has not been sent yet: a scheduled notification is removed, a queued one is
         dropped before its provider is called. Of a broadcast, by its broadcast_id: who was not reached yet is spared, and
-        who was reached has a notification of their own. Named by its id or by its idempotency_key. Repeating it is safe.
+        who was reached has a notification of their own. Named by its id or by its idempotency_key: that of a broadcast, too,
+        unless it was also used for a send. Repeating it is safe.
         Reasons: INVALID_ARGUMENT, DEPENDENCY_UNAVAILABLE.
         """
 

@@ -50,6 +50,11 @@ class NotificationTypeServiceStub:
                 request_serializer=clarion_dot_api_dot_router_dot_v1_dot_notification__type__service__pb2.ListNotificationTypesRequest.SerializeToString,
                 response_deserializer=clarion_dot_api_dot_router_dot_v1_dot_notification__type__service__pb2.ListNotificationTypesResponse.FromString,
                 _registered_method=True)
+        self.DeleteNotificationType = channel.unary_unary(
+                '/clarion.api.router.v1.NotificationTypeService/DeleteNotificationType',
+                request_serializer=clarion_dot_api_dot_router_dot_v1_dot_notification__type__service__pb2.DeleteNotificationTypeRequest.SerializeToString,
+                response_deserializer=clarion_dot_api_dot_router_dot_v1_dot_notification__type__service__pb2.DeleteNotificationTypeResponse.FromString,
+                _registered_method=True)
 
 
 class NotificationTypeServiceServicer:
@@ -77,6 +82,14 @@ class NotificationTypeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteNotificationType(self, request, context):
+        """DeleteNotificationType forgets what a type was said to be: it is treated as one that nobody registered, also what
+        waits of it. Repeating it is safe.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_NotificationTypeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +107,11 @@ def add_NotificationTypeServiceServicer_to_server(servicer, server):
                     servicer.ListNotificationTypes,
                     request_deserializer=clarion_dot_api_dot_router_dot_v1_dot_notification__type__service__pb2.ListNotificationTypesRequest.FromString,
                     response_serializer=clarion_dot_api_dot_router_dot_v1_dot_notification__type__service__pb2.ListNotificationTypesResponse.SerializeToString,
+            ),
+            'DeleteNotificationType': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteNotificationType,
+                    request_deserializer=clarion_dot_api_dot_router_dot_v1_dot_notification__type__service__pb2.DeleteNotificationTypeRequest.FromString,
+                    response_serializer=clarion_dot_api_dot_router_dot_v1_dot_notification__type__service__pb2.DeleteNotificationTypeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +196,33 @@ class NotificationTypeService:
             '/clarion.api.router.v1.NotificationTypeService/ListNotificationTypes',
             clarion_dot_api_dot_router_dot_v1_dot_notification__type__service__pb2.ListNotificationTypesRequest.SerializeToString,
             clarion_dot_api_dot_router_dot_v1_dot_notification__type__service__pb2.ListNotificationTypesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteNotificationType(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clarion.api.router.v1.NotificationTypeService/DeleteNotificationType',
+            clarion_dot_api_dot_router_dot_v1_dot_notification__type__service__pb2.DeleteNotificationTypeRequest.SerializeToString,
+            clarion_dot_api_dot_router_dot_v1_dot_notification__type__service__pb2.DeleteNotificationTypeResponse.FromString,
             options,
             channel_credentials,
             insecure,

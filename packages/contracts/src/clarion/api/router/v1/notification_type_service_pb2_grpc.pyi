@@ -39,6 +39,10 @@ class NotificationTypeServiceStub:
     """GetNotificationType returns a type, the built-in ones included. Reasons: NOT_FOUND."""
     ListNotificationTypes: _grpc.UnaryUnaryMultiCallable[_notification_type_service_pb2.ListNotificationTypesRequest, _notification_type_service_pb2.ListNotificationTypesResponse]
     """ListNotificationTypes lists the tenant's types and the built-in ones by name."""
+    DeleteNotificationType: _grpc.UnaryUnaryMultiCallable[_notification_type_service_pb2.DeleteNotificationTypeRequest, _notification_type_service_pb2.DeleteNotificationTypeResponse]
+    """DeleteNotificationType forgets what a type was said to be: it is treated as one that nobody registered, also what
+    waits of it. Repeating it is safe.
+    """
 
 @_typing.type_check_only
 class NotificationTypeServiceAsyncStub(NotificationTypeServiceStub):
@@ -51,6 +55,10 @@ class NotificationTypeServiceAsyncStub(NotificationTypeServiceStub):
     """GetNotificationType returns a type, the built-in ones included. Reasons: NOT_FOUND."""
     ListNotificationTypes: _aio.UnaryUnaryMultiCallable[_notification_type_service_pb2.ListNotificationTypesRequest, _notification_type_service_pb2.ListNotificationTypesResponse]  # type: ignore[assignment]
     """ListNotificationTypes lists the tenant's types and the built-in ones by name."""
+    DeleteNotificationType: _aio.UnaryUnaryMultiCallable[_notification_type_service_pb2.DeleteNotificationTypeRequest, _notification_type_service_pb2.DeleteNotificationTypeResponse]  # type: ignore[assignment]
+    """DeleteNotificationType forgets what a type was said to be: it is treated as one that nobody registered, also what
+    waits of it. Repeating it is safe.
+    """
 
 class NotificationTypeServiceServicer:
     """NotificationTypeService keeps what is known about each type of notification."""
@@ -75,5 +83,14 @@ class NotificationTypeServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_notification_type_service_pb2.ListNotificationTypesResponse, _abc.Awaitable[_notification_type_service_pb2.ListNotificationTypesResponse]]:
         """ListNotificationTypes lists the tenant's types and the built-in ones by name."""
+
+    def DeleteNotificationType(
+        self,
+        request: _notification_type_service_pb2.DeleteNotificationTypeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_notification_type_service_pb2.DeleteNotificationTypeResponse, _abc.Awaitable[_notification_type_service_pb2.DeleteNotificationTypeResponse]]:
+        """DeleteNotificationType forgets what a type was said to be: it is treated as one that nobody registered, also what
+        waits of it. Repeating it is safe.
+        """
 
 def add_NotificationTypeServiceServicer_to_server(servicer: NotificationTypeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
