@@ -269,6 +269,28 @@ async def test_a_dry_run_is_shown_as_a_tree_with_what_it_would_say(
     assert dict(asked.data) == {"amount": 99.5, "name": "Ada"}
 
 
+async def test_every_field_of_a_notification_can_be_asked_about(tmp_path: Path) -> None:
+    router = Router()
+    options = ["--to", "ada", "--type", "alarm", "--strategy", "first_available"]
+    options += ["-f", "collapse_key=7", "-f", "template_version=3"]
+    options += ["-f", 'send_window={"start": "09:00", "end": "18:00"}']
+    shown = await run(
+        tmp_path, router, *options, "-f", "expires_at=2030-01-31T10:30:00Z"
+    )
+    assert shown.exit_code == 0, shown.output
+    (asked,) = router.asked
+    assert (asked.strategy, asked.collapse_key, asked.template_version) == (
+        "first_available",
+        "7",
+        3,
+    )
+    assert asked.send_window.end == "18:00"
+    assert asked.expires_at.ToJsonString() == "2030-01-31T10:30:00Z"
+    wrong = await run(tmp_path, router, *options, "-f", "colour=red")
+    assert wrong.exit_code == 2
+    assert "colour" in wrong.output
+
+
 @pytest.mark.parametrize("arguments", [[ID], ["--to", "ada", "--type", "offer"]])
 async def test_machines_get_one_object(tmp_path: Path, arguments: list[str]) -> None:
     shown = await run(tmp_path, Router(), *arguments, "--json")

@@ -10,7 +10,7 @@ import click
 
 from clarion.client.cli.connection import connection_options, run_with_client
 from clarion.client.cli.options import data_option
-from clarion.client.cli.values import named_values
+from clarion.client.cli.values import field_option, named_values, set_fields
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -38,6 +38,12 @@ if TYPE_CHECKING:
 )
 @click.option("--template", default="", help="The template's id.")
 @click.option("--locale", default="", help="The language, such as de.")
+@click.option(
+    "--strategy",
+    type=click.Choice(["all", "first_available", "escalate"]),
+    help="How the channels are used; else as the type says.",
+)
+@field_option
 @click.option("--json", "as_json", is_flag=True, help="For machines: one JSON object.")
 @connection_options
 @data_option
@@ -53,6 +59,8 @@ def command(
     values: tuple[str, ...],
     template: str,
     locale: str,
+    strategy: str | None,
+    fields: tuple[str, ...],
     as_json: bool,
     target: str | None,
     key_file: Path | None,
@@ -69,6 +77,7 @@ def command(
       clarion explain 0197c5a8-6b1e-7c3d-9f2a-1b2c3d4e5f60
       clarion explain --to user123 --type order_confirmation -t "Order Confirmed"
       clarion explain --to user123 --type invoice -v total=9.99 --json
+      clarion explain --to user123 --type alarm -t Fire -f collapse_key=fire-7
     """
     from clarion.client.building import notification
     from clarion.client.cli import explanation_tree
@@ -92,7 +101,12 @@ def command(
             category=category,
             template_id=template,
             locale=locale,
+            strategy=strategy or "",
         )
+        try:
+            set_fields(one, fields)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
         decided = await client.dry_run(one)
         _show(decided, explanation_tree.of_dry_run(one, decided), as_json)
 

@@ -10,7 +10,7 @@ import click
 
 from clarion.client.cli.connection import connection_options, run_with_client
 from clarion.client.cli.options import data_option
-from clarion.client.cli.values import named_values
+from clarion.client.cli.values import field_option, named_values, set_fields
 
 if TYPE_CHECKING:
     from clarion.client.client import Client
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 @click.option("--message", "-m", default="", help="The text.")
 @click.option("--channel", "-c", "channels", multiple=True, help="May be repeated.")
 @click.option(
-    "--priority", type=click.Choice(["low", "medium", "high"]), default="medium"
+    "--priority",
+    type=click.Choice(["low", "medium", "high"]),
+    help="The lane; else as the type says.",
 )
 @click.option(
     "--value",
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 )
 @click.option("--at", help="When to send, such as 2030-01-31T10:30:00Z.")
 @click.option("--key", default="", help="Idempotency key.")
+@field_option
 @connection_options
 @data_option
 def command(
@@ -49,12 +52,13 @@ def command(
     title: str,
     message: str,
     channels: tuple[str, ...],
-    priority: str,
+    priority: str | None,
     values: tuple[str, ...],
     template: str,
     strategy: str | None,
     at: str | None,
     key: str,
+    fields: tuple[str, ...],
     target: str | None,
     key_file: Path | None,
     data: Path,
@@ -69,6 +73,7 @@ def command(
       clarion send user123 invoice -m "It is due" -v amount=99.99 --priority high
       clarion send user123 alarm -t "Fire" -c push -c sms --strategy first_available
       clarion send user123 reminder -t "Tomorrow" --at 2030-01-31T10:30:00Z
+      clarion send user123 news -t "Weekly" -f collapse_key=news
     """
     from clarion.client.building import notification
 
@@ -79,13 +84,14 @@ def command(
             title=title,
             message=message,
             channels=channels,
-            priority=priority,
+            priority=priority or "",
             data=named_values(values) or None,
             scheduled_at=datetime.fromisoformat(at) if at else None,
             template_id=template,
             strategy=strategy or "",
             idempotency_key=key,
         )
+        set_fields(one, fields)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
 

@@ -1,10 +1,47 @@
-"""NAME=VALUE on the command line."""
+"""NAME=VALUE on the command line: values for templates, and fields."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from clarion.api.router.v1.notification_pb2 import Notification
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def field_option(function: F) -> F:
+    """``--field``: whatever has no option of its own."""
+    return click.option(
+        "--field",
+        "-f",
+        "fields",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Any other field, such as collapse_key=order-7; may be repeated.",
+    )(function)
+
+
+def set_fields(notification: Notification, pairs: Iterable[str]) -> None:
+    """Sets fields as the JSON of the API has them. Raises ValueError."""
+    from google.protobuf.json_format import ParseDict, ParseError
+
+    found = (pair.partition("=") for pair in pairs)
+    try:
+        # Numbers too may be given as texts; a list or an object is none.
+        ParseDict(
+            {
+                name: _value(text) if text.startswith(("[", "{")) else text
+                for name, _, text in found
+            },
+            notification,
+        )
+    except ParseError as error:
+        raise ValueError(f"--field: {error}") from error
 
 
 def named_values(pairs: Iterable[str]) -> dict[str, Any]:
