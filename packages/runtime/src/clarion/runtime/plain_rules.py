@@ -44,30 +44,23 @@ def _test_of(descriptor: Descriptor) -> Test:
         return _never
     if not fields:
         return _always
-    tests = {number: test for number, test in fields.items() if test is not _always}
-    if not demanded:
-        return lambda message: _holds(tests, message)
+    # By the descriptors themselves, as asking each for its number costs more than all
+    # else here. A field of another pool is not among them and left to protovalidate.
+    known = {
+        field: (fields.get(field.number, _always), field.number in demanded)
+        for field in descriptor.fields
+    }
 
-    def all_there(message: Message) -> bool:
+    def holds(message: Message) -> bool:
         missing = len(demanded)
         for field, value in message.ListFields():
-            number = field.number
-            if number in demanded:
-                missing -= 1
-            test = tests.get(number)
-            if test is not None and not test(value):
+            test, is_demanded = known.get(field, _UNKNOWN)
+            if test is not _always and not test(value):
                 return False
+            missing -= is_demanded
         return not missing
 
-    return all_there
-
-
-def _holds(tests: Mapping[int, Test], message: Message) -> bool:
-    for field, value in message.ListFields():
-        test = tests.get(field.number)
-        if test is not None and not test(value):
-            return False
-    return True
+    return holds
 
 
 def _rules_of(
@@ -323,10 +316,8 @@ def _both(tests: list[Test]) -> Test:
         return _always
     if len(tests) == 1:
         return tests[0]
-    if len(tests) == 2:
-        first, second = tests
-        return lambda value: first(value) and second(value)
-    return lambda value: all(test(value) for test in tests)
+    first, others = tests[0], _both(tests[1:])
+    return lambda value: first(value) and others(value)
 
 
 def _always(value: Any) -> bool:
@@ -335,3 +326,6 @@ def _always(value: Any) -> bool:
 
 def _never(value: Any) -> bool:
     return False
+
+
+_UNKNOWN = (_never, False)
