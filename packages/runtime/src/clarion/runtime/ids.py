@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from datetime import datetime
+from functools import lru_cache
 from hashlib import sha1
 
 _NAMESPACE = bytes.fromhex("6f9619ff8b86d011b42d00cf4fc964ff")
@@ -19,29 +20,35 @@ _VARIANTS = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 
 def uuid7(now: datetime) -> str:
     """A new UUIDv7 (RFC 9562) for that instant: sorts by time, 74 random bits."""
+    h = _random_digits(20)
+    return f"{_since_1970(now)}-7{h[:3]}-{_VARIANTS[h[3]]}{h[4:7]}-{h[7:19]}"
+
+
+@lru_cache(maxsize=16)
+def _since_1970(now: datetime) -> str:
+    """What the ids of one instant begin with: milliseconds."""
     t = f"{int(now.timestamp() * 1000):012x}"
-    h = _random_bytes(10).hex()
-    return f"{t[:8]}-{t[8:]}-7{h[:3]}-{_VARIANTS[h[3]]}{h[4:7]}-{h[7:19]}"
+    return f"{t[:8]}-{t[8:]}"
 
 
 _POOL_BYTES = 4096
-_pool = b""
+_pool = ""
 _used = 0
 
 
-def _random_bytes(count: int) -> bytes:
+def _random_digits(count: int) -> str:
     """From the system, in large pieces: asking for every id costs more than the id."""
     global _pool, _used
-    if _used + count > len(_pool):
-        _pool, _used = os.urandom(_POOL_BYTES), 0
-    taken = _pool[_used : _used + count]
+    start = _used
     _used += count
-    return taken
+    if _used > len(_pool):
+        _pool, start, _used = os.urandom(_POOL_BYTES).hex(), 0, count
+    return _pool[start:_used]
 
 
 def _forget_pool() -> None:
     global _pool
-    _pool = b""
+    _pool = ""
 
 
 # The child of a fork must not hand out the same bytes as its parent.
