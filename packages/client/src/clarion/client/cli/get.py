@@ -52,7 +52,8 @@ def _show(record: NotificationRecord) -> None:
     if record.HasField("broadcast"):
         told = record.broadcast
         far = "" if told.is_complete else " so far"
-        click.echo(f"{record.type} for {told.topic}: {told.subscribers} people{far}")
+        click.echo(f"{record.type} for topic {told.topic}")
+        click.echo(f"  subscribers: {told.subscribers}{far}")
     else:
         click.echo(f"{record.type} for {record.user_id}, priority {record.priority}")
     for delivery in record.deliveries:
