@@ -17,5 +17,6 @@ def test_lanes_tells_what_it_found_as_one_line_of_json() -> None:
     found = json.loads(result.stdout.splitlines()[-1])
     assert (found["lost"], found["duplicated"]) == (0, 0)
     assert found["backlog_accepted"] == 1000
+    assert found["backlog_left"] <= found["backlog_at_start"] <= 1000
     assert found["high_p99_ratio"] > 0
     assert found["other_tenant_p99_ratio"] > 0

@@ -13,7 +13,7 @@ import aiohttp
 import click
 
 from clarion.client.bench.backlog import Backlog
-from clarion.client.bench.probes import Probe
+from clarion.client.bench.probes import PEOPLE, Probe
 from clarion.client.bench.processes import cpu_seconds, spent
 from clarion.client.bench.queues import Queues
 from clarion.client.bench.report import Report, table
@@ -60,6 +60,8 @@ class LanesResult:
     accepted_per_second: float
     """How fast the backlog was accepted."""
     backlog_accepted: int = 0
+    backlog_at_start: int = 0
+    """Of the backlog, not sent yet when the measurement beside it began."""
     backlog_left: int = 0
     """Of the backlog, when the measurement ended; ratios mean something if not 0."""
     waiting: int = 0
@@ -79,8 +81,10 @@ async def run(*, count: int, seconds: float | None) -> Report:
     """What one tenant's backlog in the low lane does to everybody else.
 
     20 sends a second in the high lane by the tenant of the backlog and 20 in the low
-    lane by another tenant; first alone, then with the backlog being worked off. The
-    first 3 seconds of each run are not counted. Lost and duplicated are over all.
+    lane by another tenant; first alone, then with the backlog being worked off. They
+    send while it is accepted, too, so that most of it is there when the second run
+    begins. The first 3 seconds of each run are not counted. Lost and duplicated are
+    over all.
     """
     result = await lanes(count, seconds)
     return Report(result.as_json(), _lines(result))
@@ -120,15 +124,14 @@ async def _measure(stack: Stack, backlog: int, seconds: float) -> LanesResult:
             probe.sent_ms.clear()
 
         at_start = await _arrived(http, stack)
-        began = time.monotonic()
-        await flood.run()
-        filled = time.monotonic() - began
+        filled = await _fill(flood, probes)
         # As before the other run: what is measured is a mesh at work, not its start.
         await _run(probes, _WARM_UP)
         warm = sum(len(probe.sent_ms) for probe in probes)
         for probe in probes:
             probe.sent_ms.clear()
         before_probes = await _arrived(http, stack) - at_start
+        waiting = max(flood.accepted + warm - before_probes, 0)
         cpu, started = cpu_seconds(stack), time.monotonic()
         await _run(probes, seconds)
         took = time.monotonic() - started
@@ -162,12 +165,33 @@ async def _measure(stack: Stack, backlog: int, seconds: float) -> LanesResult:
         alone_per_second=round(left / drained, 1),
         accepted_per_second=round(flood.accepted / filled, 1),
         backlog_accepted=flood.accepted,
+        backlog_at_start=waiting,
         backlog_left=left,
         waiting=missing if depth.work_messages else 0,
         lost=0 if depth.work_messages else missing,
         duplicated=doubles,
         by_process={n: round(s / took, 3) for n, s in used.items()},
     )
+
+
+async def _fill(flood: Backlog, probes: tuple[Probe, ...]) -> float:
+    """Seconds until the backlog is accepted; the probes send meanwhile.
+
+    Beside nobody it would be worked off nearly as fast as it comes, and little of it
+    would be there to be measured.
+    """
+
+    async def fill() -> float:
+        began = time.monotonic()
+        await flood.run()
+        return time.monotonic() - began
+
+    async with asyncio.TaskGroup() as group:
+        filling = group.create_task(fill())
+        while not filling.done():
+            # To each person once, so that nobody comes to a limit.
+            await asyncio.gather(*(one.run(PEOPLE / PER_SECOND) for one in probes))
+    return filling.result()
 
 
 async def _run(probes: tuple[Probe, ...], seconds: float) -> None:
@@ -202,7 +226,8 @@ def _lines(result: LanesResult) -> list[str]:
         f"p99 ratios: high {result.high_p99_ratio}, "
         f"other tenant {result.other_tenant_p99_ratio}",
         f"the backlog meanwhile: {result.low_per_second:,.0f} a second, "
-        f"alone {result.alone_per_second:,.0f}; left {result.backlog_left:,}",
+        f"alone {result.alone_per_second:,.0f}; at the start "
+        f"{result.backlog_at_start:,}, left {result.backlog_left:,}",
         f"lost {result.lost}, duplicated {result.duplicated}, "
         f"still waiting {result.waiting:,}",
     ]
