@@ -25,8 +25,8 @@ from clarion.client.embedded import Stack
 PER_SECOND = 20.0
 _WARM_UP = 3.0
 _ALONE = 3.0
-"""Seconds without other traffic after the backlog was accepted: what an item costs is
-learnt in bulk, and without the cost of accepting, so that the backlog gets its share."""
+"""Seconds without other traffic after the backlog was accepted. What an item costs is
+learnt in bulk and without the cost of accepting, so that the backlog has its share."""
 _LONGEST = 40.0
 _DRAIN = 60.0
 OPTIONS = (
