@@ -98,3 +98,54 @@ async def test_what_is_over_a_limit_waits_for_one_message(mesh):
     await mesh.has_status(rest[0], "cancelled")
     # The others wait for the next day.
     assert await mesh.sandbox.messages(notification_id=rest[1]) == []
+
+
+async def test_a_digest_of_a_topic_escalates_until_it_is_cancelled(mesh):
+    spared, reached = [await mesh.person() for _ in range(2)]
+    await put_type(
+        mesh,
+        "post_shared",
+        channels=["in_app", "sms"],
+        strategy="escalate",
+        escalate_after="6s",
+        digest={"window": "2s"},
+    )
+    topic = f"post-{spared.user_id}"
+    await mesh.client.subscribe(topic, [spared.user_id, reached.user_id])
+    for number in range(3):
+        answer = await mesh.rest(
+            "POST",
+            f"/api/v1/topics/{topic}/notifications",
+            {"type": "post_shared", "title": f"Shared {number}"},
+        )
+        assert answer.status == 200, answer.text
+    (item,) = await mesh.in_inbox(spared.user_id)
+    assert item["title"] == "3 × post_shared"
+    path = f"/api/v1/notifications/{item['notification_id']}:cancel"
+    assert (await mesh.rest("POST", path, {})).body["status"] == "cancelling"
+    (other,) = await mesh.in_inbox(reached.user_id)
+    await mesh.arrived(other["notification_id"], channel="sms")
+    assert not await mesh.sandbox.messages(recipient=spared.phone_number)
+    record = await mesh.get(item["notification_id"])
+    assert "cancelled" in [entry["event"] for entry in record["timeline"]]
+
+
+async def test_a_deferred_notification_to_who_was_forgotten_meanwhile_is_not_sent(
+    mesh,
+):
+    person = await mesh.person()
+    await put_type(
+        mesh,
+        "post_seen",
+        channels=["push"],
+        limits=[{"span": "6s", "most": 1}],
+        over_limit_policy="defer",
+    )
+    await mesh.arrived(await mesh.send(person, type="post_seen"))
+    waiting = await mesh.send(person, type="post_seen")
+    await mesh.has_status(waiting, "deferred")
+    answer = await mesh.rest("DELETE", f"/api/v1/users/{person.user_id}")
+    assert answer.status == 200, answer.text
+    record = await mesh.has_status(waiting, "skipped")
+    (delivery,) = record["deliveries"]
+    assert delivery["reason"] == "unknown_recipient"
