@@ -84,6 +84,7 @@ async def test_what_was_sent_is_explained_with_attempts_and_receipts(
     (verdict,) = channel.verdicts
     assert verdict.decision.outcome == "planned"
     assert (verdict.preferences_version, verdict.default_preferences_version) == (4, 2)
+    assert [(r.rule, r.outcome) for r in verdict.rules] == [("defaults", "pass")]
     (delivery,) = channel.deliveries
     assert delivery.delivery.delivery_id == push
     assert [a.outcome for a in delivery.delivery.attempts] == ["retrying", "sent"]

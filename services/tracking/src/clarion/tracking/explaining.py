@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from clarion.api.event.v1 import notification_event_pb2 as event_pb2
-from clarion.api.router.v1.decision_pb2 import DecisionTrace
+from clarion.api.router.v1.decision_pb2 import DecisionTrace, RuleOutcome
 from clarion.api.tracking.v1 import tracking_service_pb2 as tracking_pb2
 from clarion.tracking import records, state
 from clarion.tracking.event_values import uuid_text
@@ -32,6 +32,12 @@ _RECEIPTS = frozenset(
 )
 # What is told by the decisions themselves.
 _DECISIONS = frozenset({_K.EVENT_KIND_DECIDED, _K.EVENT_KIND_DEFERRED})
+# Of a decision that carries no rules, as the router leaves out what is always the same.
+_DEFAULTS = RuleOutcome(
+    rule="defaults",
+    outcome="pass",
+    detail="every rule was passed: neither the person nor the type had said anything",
+)
 # Of a channel with several devices the best one speaks: what arrived, else what still
 # may, else what waits, else what is over.
 _BEST_FIRST = (state.GOOD, state.bits(*state.WAITING), state.PUT_OFF)
@@ -124,7 +130,8 @@ def _verdicts(
                     release=decision.release,
                     decided_time=decision.decided_time,
                     decision=decided,
-                    rules=[r for r in decision.rules if r.channel in ("", channel)],
+                    rules=[r for r in decision.rules if r.channel in ("", channel)]
+                    or [_DEFAULTS],
                     preferences_version=decision.preferences_version,
                     default_preferences_version=decision.default_preferences_version,
                 )

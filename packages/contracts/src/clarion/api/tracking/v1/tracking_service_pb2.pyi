@@ -517,8 +517,8 @@ class ChannelVerdict(_message.Message):
 
     @_builtins.property
     def rules(self) -> _containers.RepeatedCompositeFieldContainer[_decision_pb2.RuleOutcome]:
-        """The rules that were looked at for the channel, and for the notification as a whole, in order. Empty where every rule
-        was passed and neither the person nor the type had said anything that one of them could see.
+        """The rules that were looked at for the channel, and for the notification as a whole, in order. Only "defaults" where
+        every rule was passed and neither the person nor the type had said anything that one of them could see.
         """
 
     def __init__(
