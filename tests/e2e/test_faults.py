@@ -50,6 +50,7 @@ class Run:
     http: aiohttp.ClientSession
     prefix: str = field(default_factory=lambda: f"faults-{uuid.uuid4().hex[:8]}")
     expected: Counter[Key] = field(default_factory=Counter)
+    _readers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(16))
 
     async def load_people(self, count: int) -> None:
         self.people = [f"{self.prefix}-{number}" for number in range(count)]
@@ -118,7 +119,7 @@ class Run:
         return found
 
     async def _inbox(self, user_id: str) -> list[Key]:
-        async with _READERS:
+        async with self._readers:
             page = await self.client.inbox(user_id, page_size=500)
         assert not page.next_page_token
         return [(item.notification_id, "in_app") for item in page.items]
@@ -132,9 +133,6 @@ class Run:
             if not lost or time.monotonic() > deadline:
                 return lost, doubled
             await asyncio.sleep(1)
-
-
-_READERS = asyncio.Semaphore(16)
 
 
 def _platform(number: int) -> str:
