@@ -151,7 +151,7 @@ async def measure(rounds: int) -> None:
     requests = [request(n * BATCH) for n in range(rounds)]
     from clarion.router import servicer as wire
 
-    front = NotificationServicer(acceptance, *[None] * 4)  # type: ignore[list-item]
+    front = NotificationServicer(acceptance, *[None] * 5)  # type: ignore[list-item]
     wire.current_caller = lambda: CALLER
     spent = {"accept": 0.0, "route": 0.0}
     began = time.process_time()
