@@ -18,8 +18,18 @@ class Source:
         self.answer = {"a": 1}
         self.calls = 0
         self.fails = False
+        self.changes = []
         self.open = asyncio.Event()
         self.open.set()
+
+    async def revision(self):
+        return len(self.changes)
+
+    async def changed(self, after, limit):
+        if self.fails:
+            raise UnavailableError
+        later = enumerate(self.changes[after:], after + 1)
+        return [(tenant, revision) for revision, tenant in later][:limit]
 
     async def published(self, tenant):
         self.calls += 1
@@ -65,6 +75,55 @@ async def test_a_change_made_here_is_seen_at_once(published, source):
     source.answer = {"a": 2}
     published.forget("t")
     published.forget("unknown")
+    assert await published.of("t") == {"a": 2}
+
+
+async def test_what_is_followed_is_asked_again_when_it_changed(
+    published, source, clock
+):
+    await published.look()
+    for _ in range(20):
+        assert await published.of("t") == {"a": 1}
+        clock.advance(timedelta(seconds=2))
+        await published.look()
+    assert source.calls == 1
+    source.answer = {"a": 2}
+    source.changes += ["other"] * 1500 + ["t"]
+    await published.look()
+    assert await published.of("t") == {"a": 2}
+    assert source.calls == 2
+
+
+async def test_who_does_not_hear_of_changes_looks_again(published, source, clock):
+    await published.look()
+    await published.of("t")
+    source.answer = {"a": 2}
+    clock.advance(timedelta(seconds=2))
+    assert await published.of("t") == {"a": 2}
+
+
+async def test_a_change_that_could_not_be_looked_up_is_not_forgotten(
+    published, source, clock
+):
+    await published.look()
+    await published.of("t")
+    source.answer = {"a": 2}
+    source.changes.append("t")
+    await published.look()
+    source.fails = True
+    assert await published.of("t") == {"a": 1}
+    source.fails = False
+    clock.advance(timedelta(seconds=2))
+    await published.look()
+    assert await published.of("t") == {"a": 2}
+
+
+async def test_nobody_is_believed_for_ever_to_have_heard_all(published, source, clock):
+    await published.look()
+    await published.of("t")
+    source.answer = {"a": 2}
+    clock.advance(timedelta(seconds=61))
+    await published.look()
     assert await published.of("t") == {"a": 2}
 
 

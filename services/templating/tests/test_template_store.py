@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import asyncio
 
+import psycopg
 import pytest
 
 from clarion.client.embedded.servers import PostgresServer
 from clarion.runtime.migrations import migrate, migrations_of
 from clarion.runtime.postgres import open_pool
+from clarion.runtime.testing import wait_until
 from clarion.templating.content import Content, Publication, Variant
 from clarion.templating.in_memory import InMemoryTemplateStore
 from clarion.templating.postgres.template_store import PostgresTemplateStore
@@ -154,3 +156,46 @@ INSERT INTO templates VALUES ('t', 'a', 3, 2), ('t', 'draft', 1, NULL);
 INSERT INTO template_versions (tenant, template_id, version, content, content_hash)
 SELECT 't', 'a', n, '{}', n::text::bytea FROM generate_series(1, 3) AS n
 """
+
+
+async def test_what_was_published_of_all_tenants_can_be_followed(store):
+    begin = await store.revision()
+    await store.put("t", "a", content("1"), publish=True)
+    await store.put("u", "a", content("1"), publish=True)
+    await store.put("u", "b", content("1"), publish=False)
+    await store.put("t", "a", content("1"), publish=True)
+    first, second = await store.changed(begin, 10)
+    assert (first[0], second[0]) == ("t", "u")
+    assert begin < first[1] < second[1] == await store.revision()
+    assert await store.changed(begin, 1) == [first]
+    await store.put("t", "a", content("2"), publish=True)
+    await store.publish("t", "a", 1)
+    assert [tenant for tenant, _ in await store.changed(second[1], 10)] == ["t"]
+
+
+@pytest.mark.integration
+async def test_no_revision_is_seen_before_a_lower_one(pool, postgres_url):
+    store = PostgresTemplateStore(pool)
+    await store.put("t", "a", content("1"), publish=True)
+    await store.put("u", "a", content("1"), publish=True)
+    begin = await store.revision()
+    async with pool.connection() as slow:
+        # As a release that knows of no revisions would publish.
+        await slow.execute(
+            "UPDATE templates SET published_version = NULL WHERE tenant = 't'"
+        )
+        other = asyncio.create_task(store.put("u", "a", content("2"), publish=True))
+        await wait_until(lambda: _is_waiting(postgres_url))
+        assert await store.changed(begin, 10) == []
+    await other
+    changes = await store.changed(begin, 10)
+    assert [tenant for tenant, _ in changes] == ["t", "u"]
+
+
+def _is_waiting(url):
+    with psycopg.connect(url) as connection:
+        found = connection.execute(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        )
+        ((waiting,),) = found.fetchall()
+        return waiting > 0

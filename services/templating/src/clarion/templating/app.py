@@ -24,6 +24,8 @@ async def build(service: Service, settings: Settings) -> None:
     service.on_close(pool.close)
     store = PostgresTemplateStore(pool)
     published = PublishedVersions(store, clock, settings.templating_published_cache)
+    await published.look()
+    service.add_task("published templates", published.run)
     fuel = settings.templating_fuel
     service.add_servicer(
         rpc.add_TemplateServiceServicer_to_server,

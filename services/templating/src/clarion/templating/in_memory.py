@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import count
 
 from clarion.templating.content import Content, Publication, Template
 
@@ -13,11 +14,13 @@ from clarion.templating.content import Content, Publication, Template
 class _Stored:
     versions: list[Template] = field(default_factory=list)
     published: int = 0
+    revision: int = 0
     publications: list[Publication] = field(default_factory=list)
 
-    def publish(self, version: int) -> None:
+    def publish(self, version: int, revision: int) -> None:
         if version != self.published:
             self.published = version
+            self.revision = revision
             self.publications.append(Publication(datetime.now(UTC), version))
 
 
@@ -26,6 +29,7 @@ class InMemoryTemplateStore:
 
     def __init__(self) -> None:
         self._stored: dict[tuple[str, str], _Stored] = {}
+        self._revisions = count(1)
 
     async def put(
         self, tenant: str, template_id: str, content: Content, *, publish: bool
@@ -41,7 +45,7 @@ class InMemoryTemplateStore:
             now = datetime.now(UTC)
             stored.versions.append(Template(template_id, version, content, False, now))
         if publish:
-            stored.publish(version)
+            stored.publish(version, next(self._revisions))
         return self._at(stored, version)
 
     async def get(
@@ -62,7 +66,7 @@ class InMemoryTemplateStore:
     ) -> Template | None:
         if await self.get(tenant, template_id, version) is None:
             return None
-        self._stored[tenant, template_id].publish(version)
+        self._stored[tenant, template_id].publish(version, next(self._revisions))
         return await self.get(tenant, template_id, version)
 
     async def list(self, tenant: str, after: str, limit: int) -> list[Template]:
@@ -79,6 +83,17 @@ class InMemoryTemplateStore:
             for (of_tenant, template_id), stored in self._stored.items()
             if of_tenant == tenant and stored.published
         }
+
+    async def revision(self) -> int:
+        return max((stored.revision for stored in self._stored.values()), default=0)
+
+    async def changed(self, after: int, limit: int) -> Sequence[tuple[str, int]]:
+        found = [
+            (tenant, stored.revision)
+            for (tenant, _), stored in self._stored.items()
+            if stored.revision > after
+        ]
+        return sorted(found, key=lambda row: row[1])[:limit]
 
     async def publications(self, tenant: str) -> Mapping[str, Sequence[Publication]]:
         return {

@@ -40,6 +40,17 @@ class TemplateStore(Protocol):
         """Id -> version of everything published."""
         ...
 
+    async def revision(self) -> int:
+        """The highest revision of everything published, of all tenants."""
+        ...
+
+    async def changed(self, after: int, limit: int) -> Sequence[tuple[str, int]]:
+        """Tenant and revision of what was published later, the lowest first.
+
+        What was published before has a lower revision, always.
+        """
+        ...
+
     async def publications(self, tenant: str) -> Mapping[str, Sequence[Publication]]:
         """Id -> what was published of it when, the oldest first."""
         ...

@@ -78,6 +78,21 @@ class PostgresTemplateStore:
                 )
                 return dict(await cursor.fetchall())
 
+    async def revision(self) -> int:
+        with postgres_errors():
+            async with self._pool.connection() as connection:
+                cursor = await connection.execute(QUERIES["revision"])
+                ((revision,),) = await cursor.fetchall()
+                return int(revision)
+
+    async def changed(self, after: int, limit: int) -> Sequence[tuple[str, int]]:
+        with postgres_errors():
+            async with self._pool.connection() as connection:
+                cursor = await connection.execute(
+                    QUERIES["changed"], {"after": after, "limit": limit}
+                )
+                return await cursor.fetchall()
+
     async def publications(self, tenant: str) -> Mapping[str, Sequence[Publication]]:
         found: dict[str, list[Publication]] = {}
         with postgres_errors():

@@ -53,6 +53,16 @@ SELECT template_id, published_version
 FROM templates
 WHERE tenant = %(tenant)s AND published_version IS NOT NULL;
 
+-- name: revision
+SELECT coalesce(max(published_revision), 0) FROM templates;
+
+-- name: changed
+SELECT tenant, published_revision
+FROM templates
+WHERE published_revision > %(after)s
+ORDER BY published_revision
+LIMIT %(limit)s;
+
 -- name: publications
 SELECT template_id, nullif(published_time, '-infinity'), version
 FROM template_publications
