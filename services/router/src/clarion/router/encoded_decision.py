@@ -93,13 +93,13 @@ def decided_event(
         preferences.version,
         preferences.defaults_version,
         item.release,
-        now,
     )
     if with_rules or not (plan.is_plain and plan.is_obvious) or is_unchecked(plan):
         trace += encoded_rules(rules_of(plan))
         if plan.permit is not None:
             trace += DecisionTrace(limits=limits_of(plan)).SerializeToString()
     notification = plan.notification.SerializeToString()
+    occurred_time, decided_time = _times(now)
     # Joined at once: each part that is added to another one is copied every time.
     decided = b"".join(
         (
@@ -110,7 +110,8 @@ def decided_event(
             SIZES[len(accepted)],
             accepted,
             _DECISION,
-            SIZES[len(trace) + len(decisions)],
+            SIZES[len(decided_time) + len(trace) + len(decisions)],
+            decided_time,
             trace,
             decisions,
         )
@@ -120,7 +121,9 @@ def decided_event(
     user_id = plan.user_id.encode()
     return b"".join(
         (
-            _kind(item.tenant_id, plan.type, item.key_id, now),
+            _sender(item.tenant_id, item.key_id),
+            _kind(plan.type),
+            occurred_time,
             _EVENT_ID,
             SIZES[len(encoded_id)],
             encoded_id,
@@ -137,15 +140,26 @@ def decided_event(
     )
 
 
-@lru_cache(maxsize=1024)
-def _kind(tenant: str, type: str, key_id: str, now: bytes) -> bytes:
-    """What the events of one batch say; who sent it is a part of ``decided``."""
-    event = NotificationEvent(tenant_id=tenant, type=type, kind=EVENT_KIND_DECIDED)
+@lru_cache(maxsize=4096)
+def _sender(tenant: str, key_id: str) -> bytes:
+    """What the events of one sender say; the key is a part of ``decided``."""
+    event = NotificationEvent(tenant_id=tenant)
     event.decided.key_id = key_id
-    return event.SerializeToString() + field(_OCCURRED_TIME, now)
+    return event.SerializeToString()
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=4096)
+def _kind(type: str) -> bytes:
+    return NotificationEvent(type=type, kind=EVENT_KIND_DECIDED).SerializeToString()
+
+
+@lru_cache(maxsize=1)
+def _times(now: bytes) -> tuple[bytes, bytes]:
+    """The time of a batch as a field of its events, and of their traces."""
+    return field(_OCCURRED_TIME, now), field(_DECIDED_TIME, now)
+
+
+@lru_cache(maxsize=4096)
 def _trace(
     category: str,
     priority: str,
@@ -153,18 +167,16 @@ def _trace(
     preferences_version: int,
     default_preferences_version: int,
     release: int,
-    now: bytes,
 ) -> bytes:
-    """What the decisions of one batch say."""
-    trace = DecisionTrace(
+    """What many decisions say."""
+    return DecisionTrace(
         category=category,
         priority=priority,
         strategy=strategy,
         preferences_version=preferences_version,
         default_preferences_version=default_preferences_version,
         release=release,
-    )
-    return trace.SerializeToString() + field(_DECIDED_TIME, now)
+    ).SerializeToString()
 
 
 @lru_cache(maxsize=4096)

@@ -15,6 +15,7 @@ from clarion.router.plan import ChannelPlan, Plan
 from clarion.runtime.chunks import SIZES, field, tag
 
 _ID = tag(DeliveryJob.DELIVERY_ID_FIELD_NUMBER)
+_TENANT_ID = DeliveryJob.TENANT_ID_FIELD_NUMBER
 _NOTIFICATION_ID = DeliveryJob.NOTIFICATION_ID_FIELD_NUMBER
 _USER_ID = DeliveryJob.USER_ID_FIELD_NUMBER
 _TARGET = tag(DeliveryJob.TARGET_FIELD_NUMBER)
@@ -32,13 +33,13 @@ def job_of_plan(
     """
     return (
         _kind(
-            plan.item.tenant_id,
             plan.priority,
             plan.type,
             plan.category,
             deliveries,
             followed,
         )
+        + field(_TENANT_ID, plan.item.tenant_id.encode())
         + field(_NOTIFICATION_ID, plan.notification_id.encode())
         + field(_USER_ID, plan.user_id.encode())
         + field(_ACCEPTED_TIME, accepted)
@@ -112,7 +113,6 @@ def _seldom(plan: Plan, trace_parent: str) -> bytes:
 
 @lru_cache(maxsize=4096)
 def _kind(
-    tenant: str,
     priority: str,
     type: str,
     category: str,
@@ -121,7 +121,6 @@ def _kind(
 ) -> bytes:
     """What the jobs of many notifications say."""
     return DeliveryJob(
-        tenant_id=tenant,
         priority=priority,
         attempt=1,
         type=type,
