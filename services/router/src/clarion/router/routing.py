@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -46,6 +46,7 @@ from clarion.runtime.jetstream import Publisher, Scheduler
 from clarion.runtime.pacing import Governor, current_flow, waiting_since
 from clarion.runtime.streams import (
     DIGEST,
+    LANES,
     events_subject,
     work_subject,
 )
@@ -72,6 +73,14 @@ STEP = 32
 """Notifications of a flow that makes way for what is fast: about 3 ms of this process's
 time, in pieces. Larger ones are what the last in a hundred waits for, smaller ones cost
 each of eight processes nearly as much."""
+
+
+class _Step(NamedTuple):
+    """One tenant's notifications that are decided together, ready to be published."""
+
+    plans: Sequence[Plan] = ()
+    jobs: Sequence[EncodedJob] = ()
+    events: Sequence[tuple[str, bytes]] = ()
 
 
 class Router:
@@ -119,15 +128,30 @@ class Router:
             # A send that was repeated is here twice: the first one is the one.
             identity = (item.notification_id, item.release)
             by_tenant[item.tenant_id].setdefault(identity, item)
-        await _all(
-            self._route_tenant(tenant, list(own.values()))
-            for tenant, own in by_tenant.items()
+        outcomes = await asyncio.gather(
+            *(
+                self._route_tenant(tenant, list(own.values()))
+                for tenant, own in by_tenant.items()
+            ),
+            return_exceptions=True,
         )
+        # Many tenants with little each share the messages.
+        await self._publish([step for step in outcomes if isinstance(step, _Step)])
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
 
-    async def _route_tenant(self, tenant: str, items: Sequence[IntakeItem]) -> None:
+    async def _route_tenant(self, tenant: str, items: Sequence[IntakeItem]) -> _Step:
+        """Publishes all but the last step, which may share messages with others'.
+
+        Of a flow that makes way all is published at once: each tenant goes at a pace
+        of its own.
+        """
         flow, since, tenants = current_flow(), waiting_since(), (tenant,)
+        step = _Step()
         start = 0
         while start < len(items):
+            await self._publish([step])
             most = min(len(items) - start, MOST_AT_ONCE)
             most = await self._governor.admit(flow, tenants, most, since)
             run = items[start : start + most]
@@ -137,7 +161,11 @@ class Router:
                 plans = await self._decide(tenant, run)
                 await self._collapsing.judge(plans)
                 await self._giving_back.leftovers(tenant, plans)
-                await self._hand_over(tenant, plans, trace_parents)
+                step = await self._prepared(tenant, plans, trace_parents)
+        if flow in LANES:
+            return step
+        await self._publish([step])
+        return _Step()
 
     async def _decide(self, tenant: str, items: Sequence[IntakeItem]) -> list[Plan]:
         user_ids = list({item.notification.user_id: None for item in items})
@@ -171,21 +199,19 @@ class Router:
         for plan, result in zip(wanting, results, strict=True):
             apply_permit(plan, result, now)
 
-    async def _hand_over(
+    async def _prepared(
         self, tenant: str, plans: Sequence[Plan], trace_parents: Sequence[str]
-    ) -> None:
+    ) -> _Step:
         try:
             # What the limits turn out to forbid is rendered in vain: that is seldom,
             # and everybody is there sooner for it.
             rendered = await _beside(
                 self._render(tenant, plans), self._limit(tenant, plans)
             )
-            jobs, events = await self._prepare(tenant, plans, rendered, trace_parents)
+            return await self._write_down(tenant, plans, rendered, trace_parents)
         except Exception:
             self._giving_back.keep_in_mind(plans)
             raise
-        await self._publish(jobs, events)
-        metrics.record_decisions(plans)
 
     async def _render(
         self, tenant: str, plans: Sequence[Plan]
@@ -194,13 +220,13 @@ class Router:
         results = await self._neighbours.render(tenant, wanting) if wanting else ()
         return {(result.key, result.channel): result for result in results}
 
-    async def _prepare(
+    async def _write_down(
         self,
         tenant: str,
         plans: Sequence[Plan],
         rendered: Mapping[tuple[str, str], RenderResult],
         trace_parents: Sequence[str],
-    ) -> tuple[list[EncodedJob], list[tuple[str, bytes]]]:
+    ) -> _Step:
         """Writes the plans down and stores all that has to be there before the jobs."""
         decided = self._clock.now()
         await self._stepping.begin(plans, rendered, decided)
@@ -242,7 +268,7 @@ class Router:
         await _all(self._schedule(release) for release in releases)
         await self._collect(folds)
         await self._stepping.set_timers(plans)
-        return jobs, events
+        return _Step(plans, jobs, events)
 
     async def _schedule(self, release: Release) -> None:
         await self._scheduler.schedule(
@@ -261,17 +287,19 @@ class Router:
             by_subject[subject].append((decision, step_of(fold)))
         await self._publish_chunks(by_subject)
 
-    async def _publish(
-        self, jobs: Sequence[EncodedJob], events: list[tuple[str, bytes]]
-    ) -> None:
+    async def _publish(self, steps: Sequence[_Step]) -> None:
         by_subject: dict[str, list[tuple[str, bytes]]] = defaultdict(list)
+        jobs = [job for step in steps for job in step.jobs]
         lanes = [job.lane for job in jobs]
         flows = self._riding.onwards(current_flow(), lanes)
         for job, flow in zip(jobs, flows, strict=True):
             subject = work_subject(job.channel, flow)
             by_subject[subject].append((job.delivery_id, job.body))
+        events = [event for step in steps for event in step.events]
         by_subject[events_subject("router")] = events
         await self._publish_chunks(by_subject)
+        for step in steps:
+            metrics.record_decisions(step.plans)
 
     async def _publish_chunks(
         self, by_subject: Mapping[str, Sequence[tuple[str, bytes]]]
