@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
+from hashlib import sha1
 
 from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
 
 from clarion.ratelimit.limit_policy import MAX_POLICIES, LimitPolicy
 from clarion.ratelimit.policy import MAX_OVERRIDES, PartialLimit, Policies
@@ -12,6 +15,11 @@ from clarion.ratelimit.valkey.errors import valkey_errors
 from clarion.ratelimit.valkey.keys import policies_key, scoped_policies_key
 from clarion.ratelimit.window import Window
 from clarion.runtime.errors import PreconditionError
+
+_SCRIPT = "return {redis.call('HGETALL', KEYS[1]), redis.call('HGETALL', KEYS[2])}"
+"""Both hashes by one command of the kind for which there is a line of its own: every
+tenant's are read again each second."""
+_SHA = sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 
 class ValkeyPolicyStore:
@@ -22,14 +30,20 @@ class ValkeyPolicyStore:
 
     async def get(self, tenant: str) -> Policies:
         with valkey_errors():
-            async with self._redis.pipeline(transaction=False) as pipeline:
-                pipeline.hgetall(policies_key(tenant))
-                pipeline.hgetall(scoped_policies_key(tenant))
-                stored, scoped = await pipeline.execute()
+            stored, scoped = await self._read(tenant)
         return Policies(
-            {_text(category): _decoded(_text(raw)) for category, raw in stored.items()},
-            tuple(sorted(_policy(_text(id), raw) for id, raw in scoped.items())),
+            {_text(category): _decoded(_text(raw)) for category, raw in _pairs(stored)},
+            tuple(sorted(_policy(_text(id), raw) for id, raw in _pairs(scoped))),
         )
+
+    async def _read(self, tenant: str) -> list[list[bytes | str]]:
+        keys = (policies_key(tenant), scoped_policies_key(tenant))
+        call = ("EVALSHA", _SHA, len(keys), *keys)
+        try:
+            return await self._redis.execute_command(*call)  # type: ignore[no-any-return]
+        except NoScriptError:  # a restarted or flushed server
+            await self._redis.script_load(_SCRIPT)
+            return await self._redis.execute_command(*call)  # type: ignore[no-any-return]
 
     async def put(self, tenant: str, category: str, limit: PartialLimit) -> None:
         key = policies_key(tenant)
@@ -59,6 +73,10 @@ class ValkeyPolicyStore:
             count, exists = await pipeline.execute()
         # Two at once may pass the limit by one, which does no harm.
         return bool(count < most or exists)
+
+
+def _pairs(flat: Sequence[bytes | str]) -> Iterable[tuple[bytes | str, bytes | str]]:
+    return zip(flat[::2], flat[1::2], strict=True)
 
 
 def _encoded(limit: PartialLimit) -> str:
