@@ -11,6 +11,7 @@ import click
 from clarion.client.bench.mesh import Mesh, Stopwatch
 from clarion.client.bench.offering import Offering
 from clarion.client.bench.report import Report, table
+from clarion.client.bench.tenants import PEOPLE_OF_A_TENANT
 from clarion.client.bench.traffic import Traffic
 
 _FEW = 1000
@@ -73,9 +74,15 @@ async def measure(mesh: Mesh, *, most: int, count: int) -> Report:
     }
     keys = list(mesh.keys.values())
     size = max(1, min(100, count // max(len(keys), 1)))
+    # The same number of people in all, so that no more of them are over their limits.
+    people = min(PEOPLE_OF_A_TENANT * len(keys), mesh.users)
+    # Every tenant's templates and limits are read for the first time.
+    await runs.flowing(count, PEOPLE_OF_A_TENANT, keys=keys, batch=size)
     tenants = {
-        f"{len(chosen)}": await runs.flowing(count, 20, keys=chosen, batch=size)
-        for chosen in (keys[:1], keys)
+        "1": await runs.flowing(count, people, batch=size),
+        f"{len(keys)}": await runs.flowing(
+            count, PEOPLE_OF_A_TENANT, keys=keys, batch=size
+        ),
     }
     parts = {"queued": queued, "recipients": recipients, "tenants": tenants}
     ratios = {
