@@ -116,7 +116,7 @@ def report(name: str, pid: int, count: int, run: Callable[[], None]) -> None:
     click.echo(
         f"{name:32} {count / took:8.0f} a second, "
         f"{used / count * 1e6:6.0f} us of sandbox CPU each, "
-        f"{count / used:8.0f} a second of its CPU"
+        f"{count / max(used, 0.01):8.0f} a second of its CPU"
     )
 
 
