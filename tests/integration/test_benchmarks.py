@@ -15,7 +15,7 @@ SCRIPTS = sorted(
 # The number that each takes: of rounds, chunks or single ones.
 FEW = {
     "packages/runtime/benchmarks/delivery.py": 2,
-    "services/recipients/benchmarks/cost.py": 3000,
+    "services/recipients/benchmarks/cost.py": 6000,
     "services/router/benchmarks/hot_path.py": 1,
 }
 

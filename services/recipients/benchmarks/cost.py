@@ -45,6 +45,8 @@ def main() -> None:
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
     count = int(words[0]) if words else 60_000
     size = int(words[1]) if len(words) > 1 else BATCH
+    if count <= WARM_UP * size:
+        sys.exit(f"give more than {WARM_UP * size} people: so many warm up")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o711)
         asyncio.run(measure(Path(folder), count, size, "--profile" in sys.argv))
