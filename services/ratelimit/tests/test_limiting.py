@@ -6,8 +6,10 @@ import pytest
 
 from clarion.ratelimit.in_memory import InMemoryPermitStore, InMemoryPolicyStore
 from clarion.ratelimit.limiting import RateLimiter, Wanted
-from clarion.ratelimit.policy import PartialLimit
-from clarion.ratelimit.window import Limit, Usage
+from clarion.ratelimit.policy import Asked, PartialLimit
+from clarion.ratelimit.type_windows import InMemoryTypeWindows
+from clarion.ratelimit.window import HOUR, Limit, Usage, Window
+from clarion.runtime.errors import UnavailableError
 from clarion.runtime.testing import FakeClock
 
 
@@ -79,3 +81,40 @@ async def test_usage_shows_every_category_with_its_limit(limiter):
     assert used["security"] == (Usage(0, 0), Limit(100, 500))
     assert await limiter.release("t", wanted(2)) == 2
     assert (await limiter.usage("t", "u1")).categories["promotional"][0] == Usage(0, 0)
+
+
+PING = (Window(HOUR, 5, "type:ping"),)
+
+
+def pings(count, user="u1"):
+    asked = Asked("ping", ("push",), PING)
+    return [Wanted(f"r{n}", user, "news", asked=asked) for n in range(count)]
+
+
+async def test_usage_shows_the_windows_of_types_that_were_sent(limiter, clock):
+    await limiter.acquire("t", pings(2))
+    assert (await limiter.usage("t", "u1")).windows == [(PING[0], 2)]
+    assert (await limiter.usage("t", "somebody else")).windows == [(PING[0], 0)]
+    assert (await limiter.usage("other", "u1")).windows == []
+    await limiter.peek("other", pings(1))
+    assert (await limiter.usage("other", "u1")).windows == []
+    clock.advance(timedelta(hours=2))
+    assert (await limiter.usage("t", "u1")).windows == []
+
+
+async def test_permits_do_not_need_that_their_windows_are_kept(clock, policies):
+    class Down(InMemoryTypeWindows):
+        is_down = True
+
+        async def put(self, tenant, windows, now):
+            if self.is_down:
+                raise UnavailableError
+            await super().put(tenant, windows, now)
+
+    types = Down()
+    limiter = RateLimiter(InMemoryPermitStore(), policies, clock, types=types)
+    assert [one.allowed for one in await limiter.acquire("t", pings(1))] == [True]
+    types.is_down = False
+    clock.advance(timedelta(seconds=5))
+    await limiter.acquire("t", pings(2))
+    assert (await limiter.usage("t", "u1")).windows == [(PING[0], 2)]

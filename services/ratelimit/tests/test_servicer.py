@@ -86,6 +86,16 @@ async def test_usage_and_policies_are_shown_to_the_tenant(mesh, shop):
     ]
 
 
+async def test_usage_shows_the_windows_of_a_type_s_own(mesh, shop):
+    limits = pb.TypeLimits()
+    limits.windows.add(most=5).span.FromTimedelta(timedelta(hours=1))
+    await mesh.BatchAcquire(batch(2, type="ping", type_limits=limits))
+    usage = await shop.GetUsage(pb.GetUsageRequest(user_id="u1"))
+    [window] = usage.windows
+    assert (window.policy_id, window.used, window.window.most) == ("type:ping", 2, 5)
+    assert window.window.span.ToTimedelta() == timedelta(hours=1)
+
+
 async def test_a_foreign_tenant_sees_nothing(mesh, shop):
     await mesh.BatchAcquire(batch(3))
     await shop.PutPolicy(

@@ -9,6 +9,7 @@ from clarion.ratelimit.servicer import RateLimitServicer
 from clarion.ratelimit.settings import Settings
 from clarion.ratelimit.valkey.permit_store import ValkeyPermitStore
 from clarion.ratelimit.valkey.policy_store import ValkeyPolicyStore
+from clarion.ratelimit.valkey.type_windows import ValkeyTypeWindows
 from clarion.runtime.clock import SystemClock
 from clarion.runtime.service import Service
 from clarion.runtime.valkey import open_client
@@ -24,6 +25,7 @@ async def build(service: Service, settings: Settings) -> None:
         ValkeyPermitStore(redis, chunk=settings.ratelimit_chunk),
         ValkeyPolicyStore(redis),
         SystemClock(),
+        types=ValkeyTypeWindows(redis),
         policy_ttl=settings.ratelimit_policy_cache,
         patience=settings.ratelimit_patience,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, NamedTuple, TypeVar
 
@@ -12,6 +13,12 @@ from clarion.ratelimit.limit_policy import LimitPolicy, scope
 from clarion.ratelimit.metrics import record_acquired, record_released
 from clarion.ratelimit.policy import Asked, PartialLimit, Policies
 from clarion.ratelimit.ports import Permit, PermitStore, PolicyStore
+from clarion.ratelimit.type_windows import (
+    InMemoryTypeWindows,
+    Seen,
+    TypeWindows,
+    counters_of,
+)
 from clarion.ratelimit.unchecked import unchecked
 from clarion.ratelimit.window import (
     DAILY,
@@ -52,7 +59,8 @@ class Used(NamedTuple):
     categories: dict[str, tuple[Usage, Limit]]
     """Of every category with a policy or with use."""
     windows: list[tuple[Window, int]]
-    """Of every window of the policies by category, type and channel."""
+    """Of every window of the policies by category, type and channel, and of those of
+    the types that were sent lately."""
 
 
 class RateLimiter:
@@ -70,6 +78,7 @@ class RateLimiter:
         policies: PolicyStore,
         clock: Clock,
         *,
+        types: TypeWindows | None = None,
         policy_ttl: timedelta = timedelta(seconds=1),
         patience: timedelta = timedelta(seconds=1),
         pause: timedelta = timedelta(seconds=1),
@@ -77,6 +86,8 @@ class RateLimiter:
         self._permits = permits
         self._policies = policies
         self._clock = clock
+        self._types = types or InMemoryTypeWindows()
+        self._seen = Seen()
         self._policy_ttl = policy_ttl.total_seconds()
         self._breaker = Breaker("valkey", patience, pause, clock)
         self._turns = asyncio.Semaphore(_AT_ONCE)
@@ -90,6 +101,7 @@ class RateLimiter:
         """One verdict for each permit wanted, judged in order."""
         began = self._clock.monotonic()
         verdicts = await self._judged(tenant, wanted, self._permits.acquire)
+        await self._keep_windows(tenant, wanted)
         record_acquired(verdicts, timedelta(seconds=self._clock.monotonic() - began))
         return verdicts
 
@@ -129,6 +141,7 @@ class RateLimiter:
             for one in policies.scoped
             if one.windows
         ]
+        counters += counters_of(await self._types.get(tenant, now))
         counts = await self._permits.count(tenant, user_id, counters, now)
         return Used(
             {
@@ -167,6 +180,24 @@ class RateLimiter:
         if not await self._policies.delete_scoped(tenant, policy_id):
             raise NotFoundError("there is no such limit policy")
         self._cached.pop(tenant, None)
+
+    async def _keep_windows(self, tenant: str, wanted: Sequence[Wanted]) -> None:
+        """For ``usage``: a permit goes on without, and the next one keeps them."""
+        windows = {
+            one.asked.type: one.asked.windows
+            for one in wanted
+            if one.asked is not None and one.asked.windows
+        }
+        if not windows:
+            return
+        now = self._now()
+        new = self._seen.new(tenant, windows, now)
+        if not new:
+            return
+        with suppress(UnavailableError):
+            async with self._turns:
+                await self._breaker.call(lambda: self._types.put(tenant, new, now))
+            self._seen.kept(tenant, new, now)
 
     async def _judged(
         self,

@@ -20,6 +20,11 @@ def categories_key(tenant: str) -> str:
     return f"permit-categories:{{{tenant}}}"
 
 
+def type_windows_key(tenant: str) -> str:
+    """The windows of types of which permits were taken: type -> JSON."""
+    return f"type-windows:{{{tenant}}}"
+
+
 def policies_key(tenant: str) -> str:
     """The limits that the tenant has set: category -> daily,weekly."""
     return f"limit-policies:{{{tenant}}}"

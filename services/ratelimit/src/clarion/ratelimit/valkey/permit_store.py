@@ -16,6 +16,7 @@ from clarion.ratelimit.ports import Permit, judged
 from clarion.ratelimit.valkey import counters_script
 from clarion.ratelimit.valkey.errors import valkey_errors
 from clarion.ratelimit.valkey.keys import categories_key, permits_prefix
+from clarion.ratelimit.valkey.replies import text
 from clarion.ratelimit.window import DAILY, DAY, WEEK, WEEKLY, Usage, Verdict
 
 _SCRIPT = (resources.files(__package__) / "acquire.lua").read_text(encoding="utf-8")
@@ -152,7 +153,7 @@ class ValkeyPermitStore:
         asked = set(categories)
         with valkey_errors():
             seen = await self._redis.zrange(categories_key(tenant), 0, -1)
-            names = sorted(asked | {_text(category) for category in seen})
+            names = sorted(asked | {text(category) for category in seen})
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for name in names:
                     key = f"{permits_prefix(tenant)}{name}/{user_id}"
@@ -207,9 +208,4 @@ class _Verdicts(dict[tuple[int, ...], Verdict]):
 
 
 def _taken(found: Iterable[tuple[bytes | str, float]]) -> dict[str, int]:
-    return {_text(id): int(time) for id, time in found}
-
-
-def _text(value: bytes | str) -> str:
-    # Replies are bytes or text by the client's settings, which are not ours.
-    return value.decode() if isinstance(value, bytes) else value
+    return {text(id): int(time) for id, time in found}

@@ -13,6 +13,7 @@ from clarion.ratelimit.limit_policy import MAX_POLICIES, LimitPolicy
 from clarion.ratelimit.policy import MAX_OVERRIDES, PartialLimit, Policies
 from clarion.ratelimit.valkey.errors import valkey_errors
 from clarion.ratelimit.valkey.keys import policies_key, scoped_policies_key
+from clarion.ratelimit.valkey.replies import text
 from clarion.ratelimit.window import Window
 from clarion.runtime.errors import PreconditionError
 
@@ -32,8 +33,8 @@ class ValkeyPolicyStore:
         with valkey_errors():
             stored, scoped = await self._read(tenant)
         return Policies(
-            {_text(category): _decoded(_text(raw)) for category, raw in _pairs(stored)},
-            tuple(sorted(_policy(_text(id), raw) for id, raw in _pairs(scoped))),
+            {text(category): _decoded(text(raw)) for category, raw in _pairs(stored)},
+            tuple(sorted(_policy(text(id), raw) for id, raw in _pairs(scoped))),
         )
 
     async def _read(self, tenant: str) -> list[list[bytes | str]]:
@@ -101,7 +102,3 @@ def _policy(policy_id: str, raw: bytes | str) -> LimitPolicy:
         for window in named.pop("windows")
     )
     return LimitPolicy(policy_id, windows=tuple(windows), **named)
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value

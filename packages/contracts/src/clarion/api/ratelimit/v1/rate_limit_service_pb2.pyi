@@ -506,7 +506,9 @@ class GetUsageResponse(_message.Message):
 
     @_builtins.property
     def windows(self) -> _containers.RepeatedCompositeFieldContainer[Global___WindowUsage]:
-        """Of each window of each of the tenant's policies, ordered by policy."""
+        """Of each window of each of the tenant's policies, ordered by policy; then of the windows of types that were sent
+        within their length, ordered by type.
+        """
 
     def __init__(
         self,
@@ -532,7 +534,7 @@ class WindowUsage(_message.Message):
     WINDOW_FIELD_NUMBER: _builtins.int
     USED_FIELD_NUMBER: _builtins.int
     policy_id: _builtins.str
-    """The policy."""
+    """The policy, or "type:<type>"."""
     used: _builtins.int
     """What was used of it."""
     @_builtins.property
