@@ -436,6 +436,29 @@ async def test_one_tenants_failure_does_not_leave_another_running(
     assert {event.tenant_id for event in outbox.events} == {"b"}
 
 
+async def test_tenants_with_little_each_share_messages(
+    router: Router, outbox: Any, make_item: Any
+) -> None:
+    await router.route([make_item(tenant, channels=["email"]) for tenant in "abc"])
+    assert len(outbox.publisher.published) == 2
+    assert {job.tenant_id for job in outbox.jobs} == set("abc")
+    assert {event.tenant_id for event in outbox.events} == set("abc")
+
+
+async def test_what_is_tried_again_for_another_tenant_is_stored_once(
+    router: Router, outbox: Any, neighbours: InMemoryNeighbours, make_item: Any
+) -> None:
+    items = [make_item(tenant, channels=["email"]) for tenant in "abc"]
+    for _ in range(3):
+        neighbours.errors["recipients"].append(UnavailableError())
+        with pytest.raises(UnavailableError):
+            await router.route(items)
+    assert sorted(job.tenant_id for job in outbox.jobs) == ["b", "c"]
+    assert sorted(event.tenant_id for event in outbox.events) == ["b", "c"]
+    await router.route(items)
+    assert {job.tenant_id for job in outbox.jobs} == set("abc")
+
+
 TRACE = "00-{n:032x}-{n:016x}-{sampled}"
 
 

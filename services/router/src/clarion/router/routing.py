@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
-from typing import Any, NamedTuple, TypeVar, cast
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -19,7 +18,6 @@ from clarion.api.event.v1.work_pb2 import DigestFold, IntakeItem
 from clarion.api.ratelimit.v1.rate_limit_service_pb2 import AcquireItem
 from clarion.api.recipients.v1.recipient_service_pb2 import RecipientProfile
 from clarion.api.templating.v1.template_service_pb2 import RenderResult
-from clarion.router import metrics
 from clarion.router.collapsing import Collapsing, InMemoryLatest
 from clarion.router.deciding import decide
 from clarion.router.deliveries import (
@@ -27,8 +25,10 @@ from clarion.router.deliveries import (
     render_items_for,
     write_down,
 )
-from clarion.router.digests.folding import fold_of, step_of
+from clarion.router.digests.folding import fold_of
+from clarion.router.gathering import all_of, beside
 from clarion.router.giving_back import GivingBack
+from clarion.router.handing_over import HandOver, Step
 from clarion.router.notification_types import BuiltInTypes, Types
 from clarion.router.ordering import InMemoryTurns, Turn, Turns, turn_of
 from clarion.router.permits import apply_permit, permit_for, unused_permit
@@ -39,16 +39,12 @@ from clarion.router.riding import Riding
 from clarion.router.strategies.escalations import InMemoryEscalations
 from clarion.router.strategies.stepping import Stepping
 from clarion.router.waits import Waits
-from clarion.runtime import chunks
 from clarion.runtime.clock import Clock
 from clarion.runtime.delivery.unsent_counts import InMemoryUnsentCounts
 from clarion.runtime.jetstream import Publisher, Scheduler
 from clarion.runtime.pacing import Governor, current_flow, waiting_since
 from clarion.runtime.streams import (
-    DIGEST,
     LANES,
-    events_subject,
-    work_subject,
 )
 from clarion.runtime.tracing import (
     current_traceparent,
@@ -57,12 +53,6 @@ from clarion.runtime.tracing import (
     span_from,
 )
 
-T = TypeVar("T")
-
-# A chunk is one publish, one fsync and one handler call of a channel; large ones are
-# what makes the mesh fast, and they stay well under the 2 MB that a message may have.
-MOST_ITEMS = 256
-MOST_BYTES = 700_000
 MOST_AT_ONCE = 1024
 """Notifications that are decided together where so many wait and nobody is slowed by
 it: about 30 ms of this process's time, which an accept that comes meanwhile waits for
@@ -73,14 +63,6 @@ STEP = 32
 """Notifications of a flow that makes way for what is fast: about 3 ms of this process's
 time, in pieces. Larger ones are what the last in a hundred waits for, smaller ones cost
 each of eight processes nearly as much."""
-
-
-class _Step(NamedTuple):
-    """One tenant's notifications that are decided together, ready to be published."""
-
-    plans: Sequence[Plan] = ()
-    jobs: Sequence[EncodedJob] = ()
-    events: Sequence[tuple[str, bytes]] = ()
 
 
 class Router:
@@ -101,12 +83,13 @@ class Router:
         giving_back: GivingBack | None = None,
     ) -> None:
         self._governor = governor or Governor(STEP)
-        self._riding = riding or Riding(Waits(clock), timedelta(0))
+        self._hand_over = HandOver(
+            publisher, riding or Riding(Waits(clock), timedelta(0))
+        )
         self._neighbours = neighbours
         self._giving_back = giving_back or GivingBack(
             neighbours, scheduler, clock, InMemoryUnsentCounts()
         )
-        self._publisher = publisher
         self._collapsing = collapsing or Collapsing(InMemoryLatest())
         self._turns = turns or InMemoryTurns()
         self._clock = clock
@@ -135,23 +118,29 @@ class Router:
             ),
             return_exceptions=True,
         )
-        # Many tenants with little each share the messages.
-        await self._publish([step for step in outcomes if isinstance(step, _Step)])
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                raise outcome
+        failures = [one for one in outcomes if isinstance(one, BaseException)]
+        steps = [one for one in outcomes if isinstance(one, Step)]
+        if not failures:
+            # Many tenants with little each share the messages.
+            await self._hand_over.publish(steps)
+            return
+        # Those that fail are tried again and again with all others, whose messages are
+        # the same every time and so are stored once.
+        await all_of(self._hand_over.publish([step]) for step in steps)
+        raise failures[0]
 
-    async def _route_tenant(self, tenant: str, items: Sequence[IntakeItem]) -> _Step:
+    async def _route_tenant(self, tenant: str, items: Sequence[IntakeItem]) -> Step:
         """Publishes all but the last step, which may share messages with others'.
 
         Of a flow that makes way all is published at once: each tenant goes at a pace
         of its own.
         """
         flow, since, tenants = current_flow(), waiting_since(), (tenant,)
-        step = _Step()
+        step = Step()
         start = 0
         while start < len(items):
-            await self._publish([step])
+            if start:
+                await self._hand_over.publish([step])
             most = min(len(items) - start, MOST_AT_ONCE)
             most = await self._governor.admit(flow, tenants, most, since)
             run = items[start : start + most]
@@ -164,8 +153,8 @@ class Router:
                 step = await self._prepared(tenant, plans, trace_parents)
         if flow in LANES:
             return step
-        await self._publish([step])
-        return _Step()
+        await self._hand_over.publish([step])
+        return Step()
 
     async def _decide(self, tenant: str, items: Sequence[IntakeItem]) -> list[Plan]:
         user_ids = list({item.notification.user_id: None for item in items})
@@ -201,11 +190,11 @@ class Router:
 
     async def _prepared(
         self, tenant: str, plans: Sequence[Plan], trace_parents: Sequence[str]
-    ) -> _Step:
+    ) -> Step:
         try:
             # What the limits turn out to forbid is rendered in vain: that is seldom,
             # and everybody is there sooner for it.
-            rendered = await _beside(
+            rendered = await beside(
                 self._render(tenant, plans), self._limit(tenant, plans)
             )
             return await self._write_down(tenant, plans, rendered, trace_parents)
@@ -226,7 +215,7 @@ class Router:
         plans: Sequence[Plan],
         rendered: Mapping[tuple[str, str], RenderResult],
         trace_parents: Sequence[str],
-    ) -> _Step:
+    ) -> Step:
         """Writes the plans down and stores all that has to be there before the jobs."""
         decided = self._clock.now()
         await self._stepping.begin(plans, rendered, decided)
@@ -265,10 +254,10 @@ class Router:
         if turns:
             await self._turns.decided(turns)
         # First what waits: it is told as deferred or digested when it is stored.
-        await _all(self._schedule(release) for release in releases)
-        await self._collect(folds)
+        await all_of(self._schedule(release) for release in releases)
+        await self._hand_over.collect(folds)
         await self._stepping.set_timers(plans)
-        return _Step(plans, jobs, events)
+        return Step(plans, jobs, events)
 
     async def _schedule(self, release: Release) -> None:
         await self._scheduler.schedule(
@@ -278,59 +267,6 @@ class Router:
             body=release.body,
             message_id=release.message_id,
         )
-
-    async def _collect(self, folds: Sequence[DigestFold]) -> None:
-        by_subject: dict[str, list[tuple[str, bytes]]] = defaultdict(list)
-        for fold in folds:
-            subject = work_subject(DIGEST, fold.priority)
-            decision = f"{fold.item.notification_id}:{fold.item.release}"
-            by_subject[subject].append((decision, step_of(fold)))
-        await self._publish_chunks(by_subject)
-
-    async def _publish(self, steps: Sequence[_Step]) -> None:
-        by_subject: dict[str, list[tuple[str, bytes]]] = defaultdict(list)
-        jobs = [job for step in steps for job in step.jobs]
-        lanes = [job.lane for job in jobs]
-        flows = self._riding.onwards(current_flow(), lanes)
-        for job, flow in zip(jobs, flows, strict=True):
-            subject = work_subject(job.channel, flow)
-            by_subject[subject].append((job.delivery_id, job.body))
-        events = [event for step in steps for event in step.events]
-        by_subject[events_subject("router")] = events
-        await self._publish_chunks(by_subject)
-        for step in steps:
-            metrics.record_decisions(step.plans)
-
-    async def _publish_chunks(
-        self, by_subject: Mapping[str, Sequence[tuple[str, bytes]]]
-    ) -> None:
-        await _all(
-            self._publisher.publish(
-                subject,
-                chunks.join(encoded for _, encoded in run),
-                message_id=chunks.identity(subject, (id for id, _ in run)),
-            )
-            for subject, encoded_items in by_subject.items()
-            for run in chunks.split(
-                encoded_items, max_items=MOST_ITEMS, max_bytes=MOST_BYTES
-            )
-        )
-
-
-async def _beside(step: Coroutine[Any, Any, T], other: Coroutine[Any, Any, None]) -> T:
-    """Runs both, waits for both, and answers what the first one does."""
-    result, nothing = await asyncio.gather(step, other, return_exceptions=True)
-    for outcome in (result, nothing):
-        if isinstance(outcome, BaseException):
-            raise outcome
-    return cast(T, result)
-
-
-async def _all(steps: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Waits for all of them, then raises the first failure: nothing is left running."""
-    for outcome in await asyncio.gather(*steps, return_exceptions=True):
-        if outcome is not None:
-            raise outcome
 
 
 def _enter_span(spans: ExitStack, item: IntakeItem) -> str:
