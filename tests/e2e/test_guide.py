@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
+
+from clarion.client.cli import main
+from clarion.client.embedded import Stack
 
 pytestmark = pytest.mark.e2e
 
@@ -34,3 +39,25 @@ async def test_the_calls_of_the_guide_work_as_they_are_written(mesh: Any) -> Non
         await mesh.rest("PUT", KEPT[0], {})
         await mesh.rest("DELETE", KEPT[1])
     assert refused == []
+
+
+async def test_calls_of_the_guide_can_be_made_on_the_command_line(
+    stack: Stack, tmp_path: Path
+) -> None:
+    key = tmp_path / "key"
+    key.write_text(stack.demo_key)
+    where = ("--target", stack.urls["grpc"], "--key-file", str(key), "--json")
+
+    async def api(*words: str) -> Result:
+        return await asyncio.to_thread(
+            CliRunner().invoke, main, ["api", *words, *where]
+        )
+
+    put = await api("PUT", "types/by_hand", "-f", "category=social")
+    assert json.loads(put.output)["notification_type"]["category"] == "social"
+    got = await api("GET", "types/by_hand")
+    assert json.loads(got.output) == json.loads(put.output)
+    refused = await api("POST", "users/ada/consents")
+    assert refused.exit_code == 1
+    assert "\n  granted: " in refused.output
+    await api("DELETE", "types/by_hand")

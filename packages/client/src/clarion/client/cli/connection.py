@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
@@ -36,18 +37,15 @@ def connection_options(command: F) -> F:
     return command
 
 
-def run_with_client(
-    target: str | None,
-    key_file: Path | None,
-    data: Path,
-    use: Callable[[Client], Awaitable[None]],
-) -> None:
-    """Connects, runs, and prints what the mesh refuses as a plain error."""
-    import asyncio
+class FoundMesh(NamedTuple):
+    """A mesh, and by what it is called."""
 
-    from clarion.client.client import Client
-    from clarion.client.errors import ApiError
+    target: str
+    api_key: str
 
+
+def found_mesh(target: str | None, key_file: Path | None, data: Path) -> FoundMesh:
+    """What the options say, else the local stack."""
     if target is None or key_file is None:
         from clarion.client.embedded.credentials import Credentials
         from clarion.client.embedded.state import StateFile
@@ -59,14 +57,37 @@ def run_with_client(
             )
         target = target or local.urls["grpc"]
         key_file = key_file or Credentials(data.absolute()).demo_key_file
-    key = key_file.read_text().strip()
+    return FoundMesh(target, key_file.read_text().strip())
+
+
+def run_with_client(
+    target: str | None,
+    key_file: Path | None,
+    data: Path,
+    use: Callable[[Client], Awaitable[None]],
+) -> None:
+    """Connects, runs, and prints what the mesh refuses as a plain error."""
+    import asyncio
+
+    from clarion.client.client import Client
+
+    mesh = found_mesh(target, key_file, data)
 
     async def connected() -> None:
-        async with Client(target, key) as client:
+        async with Client(mesh.target, mesh.api_key) as client:
             await use(client)
 
-    try:
+    with plain_refusals():
         asyncio.run(connected())
+
+
+@contextmanager
+def plain_refusals() -> Iterator[None]:
+    """Shows what the mesh refuses, with the fields, and no traceback."""
+    from clarion.client.errors import ApiError
+
+    try:
+        yield
     except ApiError as error:
         lines = [f"{error.reason or error.code.name}: {error}"]
         lines += [f"  {v.field}: {v.description}" for v in error.violations]

@@ -30,6 +30,9 @@ _COMMANDS = {
         "explain": "Show why it was sent or not, or what would happen.",
         "watch": "Show what arrives, live.",
     },
+    "Everything else": {
+        "api": "Make any call of the REST API: types, schedules, preferences, limits.",
+    },
 }
 _EXAMPLES = """\
 Examples:

@@ -50,6 +50,33 @@ def named_values(pairs: Iterable[str]) -> dict[str, Any]:
     return {name: _value(text) for name, _, text in found}
 
 
+def texts(pairs: Iterable[str]) -> list[tuple[str, str]]:
+    """Names with their texts. Raises ValueError for what is no NAME=VALUE."""
+    found = []
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not (name and equals):
+            raise ValueError(f"{pair}: give NAME=VALUE")
+        found.append((name, text))
+    return found
+
+
+def nested_values(pairs: Iterable[str], into: dict[str, Any]) -> dict[str, Any]:
+    """The values added to an object; ``a.b=1`` stands inside of ``a``.
+
+    Raises ValueError as ``texts``, and for what is inside of what is no object.
+    """
+    for name, text in texts(pairs):
+        *parents, last = name.split(".")
+        place = into
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise ValueError(f"{name}: {parent} is no object")
+        place[last] = _value(text)
+    return into
+
+
 def _value(text: str) -> Any:
     # 20 is a number and true a truth; whatever is no JSON is the text itself.
     try:
