@@ -20,11 +20,12 @@ from clarion.api.event.v1.work_pb2 import DeliveryChunk
 from clarion.api.recipients.v1.recipient_pb2 import Recipient
 from clarion.client import Client, notification
 from clarion.client.embedded import Stack
-from clarion.runtime.streams import durable_name, stream_of
+from clarion.runtime.streams import durable_name, part_of, stream_of
 
 pytestmark = pytest.mark.e2e
 
 SUBSCRIBERS = 20_000
+PART = part_of("low.overflow", "demo")
 REDELIVERED_AFTER = timedelta(seconds=4)
 """In place of half a minute, what a killed router had in hand comes again."""
 MOST_MEMORY = 64 * 1024 * 1024
@@ -69,7 +70,7 @@ class Mesh:
         async with asyncio.timeout(within):
             while True:
                 info = await self.jetstream.consumer_info(
-                    stream_of("intake"), durable_name("intake", "low.overflow")
+                    stream_of("intake"), durable_name("intake", PART)
                 )
                 if not (info.num_pending or info.num_ack_pending):
                     return int(info.delivered.consumer_seq - info.delivered.stream_seq)
@@ -82,7 +83,7 @@ async def mesh(tmp_path: Path) -> AsyncIterator[Mesh]:
     async with Stack(tmp_path, services=services, sandbox=False, apart=True) as stack:
         connection = await nats.connect(stack.urls["nats"])
         jetstream = connection.jetstream()
-        lane = (stream_of("intake"), durable_name("intake", "low.overflow"))
+        lane = (stream_of("intake"), durable_name("intake", PART))
         config = (await jetstream.consumer_info(*lane)).config
         wait = REDELIVERED_AFTER.total_seconds()
         await jetstream.add_consumer(lane[0], config.evolve(ack_wait=wait))

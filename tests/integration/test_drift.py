@@ -31,6 +31,7 @@ from clarion.runtime.streams import (
     SCHED,
     durable_name,
     durables,
+    parts_of,
     streams,
 )
 from clarion.tracking.summaries import REASONS
@@ -90,8 +91,9 @@ def test_every_durable_has_a_consumer_in_a_service():
     names = {durable.name for durable in durables()}
     consumed: set[str] = set()
     router = _wiring("router")
-    if re.search(r"durable=durable_name\(INTAKE, flow\)", router):
-        consumed |= {durable_name(INTAKE, flow) for flow in FLOWS}
+    if re.search(r"durable=durable_name\(INTAKE, part\)", router):
+        parts = [part for flow in FLOWS for part in parts_of(INTAKE, flow)]
+        consumed |= {durable_name(INTAKE, part) for part in parts}
     if re.search(r"durable=durable_name\(DIGEST, lane\)", router):
         consumed |= {durable_name(DIGEST, lane) for lane in LANES}
     for service in SERVICES:

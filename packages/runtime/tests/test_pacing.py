@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from datetime import timedelta
 
 import pytest
@@ -20,6 +20,7 @@ from clarion.runtime.pacing.budgets import SHARES
 from clarion.runtime.pacing.cost import Cost
 from clarion.runtime.pacing.steps import PART, most_items
 from clarion.runtime.pacing.strain import LATE, LEAST, Strain
+from clarion.runtime.pacing.turns import Turns
 from clarion.runtime.streams import FLOWS, LANES
 from clarion.runtime.testing import FakeClock
 
@@ -186,6 +187,9 @@ class Process:
 
     async def _sleep(self, seconds: float) -> None:
         self.clock.advance(timedelta(seconds=seconds))
+        # The others come to their next step meanwhile.
+        for _ in range(3):
+            await asyncio.sleep(0)
 
     async def step(
         self, flow: str, tenant: str, waiting: int, waited: float = 0.0
@@ -334,6 +338,97 @@ async def test_who_waits_for_a_turn_does_not_pause_when_the_others_are_gone():
     gate.set()
     assert await calls == [32] * 5
     assert len(slept) == 1
+
+
+FLOODS = st.dictionaries(
+    st.sampled_from("abcd"), st.lists(st.integers(1, 64), min_size=1), min_size=2
+)
+
+
+@given(FLOODS, st.integers(2, 3))
+async def test_of_floods_that_wait_at_once_none_is_ahead_by_more_than_two_steps(
+    floods, batches
+):
+    turns = Turns()
+    had = Counter(dict.fromkeys(floods, 0))
+    left = {tenant: deque(steps) for tenant, steps in floods.items()}
+    everybody = asyncio.Event()
+
+    async def batch(tenant: str) -> None:
+        await everybody.wait()
+        while left[tenant]:
+            async with turns.turn([tenant]):
+                if not left[tenant]:
+                    return
+                step = left[tenant].popleft()
+                turns.had([tenant], step)
+                had[tenant] += step
+                await asyncio.sleep(0)
+                behind = min((had[t] for t in left if left[t]), default=had[tenant])
+                assert had[tenant] <= behind + 2 * 64
+
+    calls = [batch(tenant) for tenant in floods for _ in range(batches)]
+    running = asyncio.gather(*calls)
+    everybody.set()
+    await running
+    assert had == {tenant: sum(steps) for tenant, steps in floods.items()}
+
+
+async def test_who_comes_later_neither_catches_up_nor_waits_for_all_before_it():
+    turns = Turns()
+    order: list[str] = []
+
+    async def batch(tenant: str, steps: int) -> None:
+        for _ in range(steps):
+            async with turns.turn([tenant]):
+                turns.had([tenant], 32)
+                order.append(tenant)
+                await asyncio.sleep(0)
+
+    first = asyncio.gather(batch("a", 50), batch("a", 50))
+    while len(order) < 20:
+        await asyncio.sleep(0)
+    await asyncio.gather(first, batch("b", 5))
+    last = len(order) - order[::-1].index("b")
+    assert last <= 20 + 12
+    assert Counter(order[20:30])["a"] >= 4
+
+
+async def test_a_turn_that_is_cancelled_as_it_comes_goes_to_the_next():
+    turns = Turns()
+    taken: list[str] = []
+
+    async def take(tenant: str) -> None:
+        async with turns.turn([tenant]):
+            taken.append(tenant)
+
+    async with turns.turn(["a"]):
+        waiting = [asyncio.create_task(take(tenant)) for tenant in "bcd"]
+        await asyncio.sleep(0)
+        waiting[1].cancel()
+        await asyncio.sleep(0)
+    waiting[0].cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert taken == ["d"]
+    await asyncio.wait_for(take("e"), 1)
+
+
+@pytest.mark.parametrize("flow", [flow for flow in FLOWS if flow not in LANES])
+async def test_tenants_that_flood_at_once_get_as_much_of_a_flow_that_makes_way(flow):
+    process = Process()
+    done: Counter[str] = Counter()
+
+    async def flood(tenant: str) -> None:
+        while process.clock.monotonic() - start < 20:
+            await process.step("high", "x", 1)
+            admitted = await process.step(flow, tenant, 512)
+            done[tenant] += admitted
+            await asyncio.sleep(0)
+
+    start = process.clock.monotonic()
+    # One has more batches in hand than the others.
+    await asyncio.gather(*map(flood, "aaaabc"))
+    assert max(done.values()) <= min(done.values()) + 6 * 32
 
 
 def test_the_flow_is_known_to_what_runs_in_it():

@@ -16,9 +16,10 @@ from clarion.router.settings import Settings
 from clarion.router.waits import Waits
 from clarion.runtime.jetstream.in_memory import InMemoryScheduler
 from clarion.runtime.pacing import TenantShares
-from clarion.runtime.streams import due_subject, later_subject
+from clarion.runtime.streams import due_subject, later_subject, part_of
 from clarion.runtime.testing import FakeClock
 
+PART_OF_A = part_of("low.overflow", "a")
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
@@ -38,12 +39,12 @@ def test_shares_hold_while_a_lane_is_behind_and_not_before(behind: str) -> None:
         clock.advance(timedelta(seconds=0.2))
         assert overflow.split("b", {"low": [1]}) == {"low": [1]}
         flows = overflow.split("a", {"low": items, "high": [1]})
-        assert [len(flows[flow]) for flow in ("low", "low.overflow", "high")] == [
+        assert [len(flows[flow]) for flow in ("low", PART_OF_A, "high")] == [
             20,
             1980,
             1,
         ]
-    assert "low.overflow" not in overflow.split("a", {"low": items})
+    assert PART_OF_A not in overflow.split("a", {"low": items})
 
 
 def test_the_wait_of_the_last_batch_counts_for_a_second() -> None:
@@ -61,8 +62,8 @@ def test_what_is_beyond_a_share_overflows_and_nothing_is_left_out() -> None:
     overflow = overflow_of_waiting_lanes(FakeClock())
     items = list(range(500))
     flows = overflow.split("a", {"low": items, "high": [1]})
-    assert flows == {"low": items[:300], "low.overflow": items[300:], "high": [1]}
-    assert overflow.split("a", {"low": [1]}) == {"low.overflow": [1]}
+    assert flows == {"low": items[:300], PART_OF_A: items[300:], "high": [1]}
+    assert overflow.split("a", {"low": [1]}) == {PART_OF_A: [1]}
     assert overflow.split("b", {"low": [1]}) == {"low": [1]}
 
 
@@ -72,7 +73,7 @@ def test_a_share_comes_back_with_time() -> None:
     overflow.split("a", {"low": list(range(1000))})
     clock.advance(timedelta(seconds=1))
     flows = overflow.split("a", {"low": list(range(150))})
-    assert [len(flows[flow]) for flow in ("low", "low.overflow")] == [100, 50]
+    assert [len(flows[flow]) for flow in ("low", PART_OF_A)] == [100, 50]
 
 
 async def test_of_what_is_due_in_one_second_the_rest_overflows() -> None:
@@ -91,7 +92,7 @@ async def test_of_what_is_due_in_one_second_the_rest_overflows() -> None:
         return inner.scheduled[subject].target
 
     of_a = [await schedule("a", n, NOON) for n in range(3)]
-    assert of_a == ["due.intake.low", "due.intake.low", "due.intake.low.overflow"]
+    assert of_a == ["due.intake.low", "due.intake.low", f"due.intake.{PART_OF_A}"]
     assert await schedule("b", 1, NOON) == "due.intake.low"
     assert await schedule("a", 9, NOON + timedelta(seconds=1)) == "due.intake.low"
     assert await scheduler.cancel(later_subject("intake", "a", "*")) == 4

@@ -49,14 +49,17 @@ def test_the_origin_of_a_message_is_in_its_subject():
         "intake",
         "high",
     )
+    part = table.due_subject("intake", "low.overflow.3")
+    assert table.stage_and_lane(part) == ("intake", "low")
     assert table.stage_and_lane(table.events_subject("router")) == ("events", "router")
     assert table.stage_and_lane("else") == ("unknown", "unknown")
 
 
 def test_what_fired_waits_again_in_the_queue_of_its_stage():
-    for flow in table.FLOWS:
-        fired = table.due_subject("intake", flow)
-        queued = table.work_subject("intake", flow)
+    parts = [part for flow in table.FLOWS for part in table.parts_of("intake", flow)]
+    for part in parts:
+        fired = table.due_subject("intake", part)
+        queued = table.work_subject("intake", part)
         assert table.queue_subject(fired) == queued == table.queue_subject(queued)
     assert table.queue_subject("events.push") == "events.push"
 
@@ -69,10 +72,41 @@ def test_every_work_subject_has_one_durable_on_the_queue_of_its_stage():
     }
 
     assert queues == {
-        table.work_subject(stage, lane): table.stream_of(stage)
+        table.work_subject(stage, part): table.stream_of(stage)
         for stage in table.STAGES
         for lane in (table.LANES if stage == table.DIGEST else table.FLOWS)
+        for part in table.parts_of(stage, lane)
     }
+
+
+def test_only_overflows_of_intake_have_parts_and_the_first_is_named_as_before():
+    assert table.parts_of("intake", "low") == ("low",)
+    assert table.parts_of("push", "low.overflow") == ("low.overflow",)
+    parts = table.parts_of("intake", "low.overflow")
+    assert len(set(parts)) == table.PARTS
+    assert parts[0] == "low.overflow"
+    assert table.durable_name("intake", parts[3]) == "intake-low-overflow-3"
+    assert {table.flow_of(part) for part in parts} == {"low.overflow"}
+    assert {table.lane_of(part) for part in parts} == {"low"}
+    with pytest.raises(ValueError, match="no part"):
+        table.work_subject("push", parts[3])
+    with pytest.raises(ValueError, match="no part"):
+        table.due_subject("intake", f"low.overflow.{table.PARTS}")
+
+
+def test_a_tenant_has_one_part_everywhere_and_tenants_are_spread_over_all():
+    tenants = [f"tenant-{number}" for number in range(400)]
+    parts = {table.part_of("low.overflow", tenant) for tenant in tenants}
+    assert parts == set(table.parts_of("intake", "low.overflow"))
+    # By a hash that is the same in each process and version.
+    assert table.part_of("low.overflow", "demo") == "low.overflow"
+    assert {table.part_of("low", tenant) for tenant in tenants} == {"low"}
+
+
+@pytest.mark.parametrize("tenant", ["demo", "a.b", "ü b", "=2E", "*"])
+def test_a_schedule_says_whose_it_is(tenant):
+    later = table.later_subject("intake", tenant, "1.2")
+    assert table.tenant_of(later) == tenant
 
 
 def test_the_public_names_are_those_imported():

@@ -14,13 +14,18 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
+from urllib.parse import unquote
+from zlib import crc32
 
 LANES = ("high", "medium", "low")
 OVERFLOW = "overflow"
 FLOWS: tuple[str, ...] = (*LANES, *(f"{lane}.{OVERFLOW}" for lane in LANES))
 """What each lane travels by, what goes first before what goes later: the lanes, then
 what single tenants send beyond their share of a lane. A flow has its own subject and
-durable at every stage."""
+durable at every stage, an overflow of intake one for each of its parts."""
+PARTS = 8
+"""Of an overflow, by tenant: who floods a little waits only behind those of its part.
+More would make that rarer, and be more durables and consumers with nothing to do."""
 CHANNELS = ("push", "email", "sms", "in_app")
 INTAKE = "intake"
 DIGEST = "digest"
@@ -111,22 +116,43 @@ def subject_token(text: str) -> str:
     )
 
 
-def work_subject(stage: str, flow: str) -> str:
-    """Where work of a stage is published; a lane is the first of its flows."""
-    return f"work.{_stage(stage)}.{_flow(flow)}"
+def work_subject(stage: str, part: str) -> str:
+    """Where work of a stage is published, by its flow or part of a flow."""
+    return f"work.{_stage(stage)}.{_part(stage, part)}"
 
 
-def due_subject(stage: str, flow: str) -> str:
+def due_subject(stage: str, part: str) -> str:
     """The target of a schedule; what fires there comes to the stage's workers.
 
     The router reads it in SCHED; to the others it appears on ``work_subject``.
     """
-    return f"due.{_stage(stage)}.{_flow(flow)}"
+    return f"due.{_stage(stage)}.{_part(stage, part)}"
 
 
 def overflow_of(lane: str) -> str:
     """The flow of what goes beyond a tenant's share of a lane (or of a flow of it)."""
     return _flow(f"{lane_of(lane)}.{OVERFLOW}")
+
+
+def parts_of(stage: str, flow: str) -> tuple[str, ...]:
+    """What a flow consists of at a stage; each part has a subject and durable.
+
+    The first one is named as the flow, and has what was stored before there were parts.
+    """
+    if _stage(stage) != INTAKE or _flow(flow) in LANES:
+        return (_flow(flow),)
+    return (flow, *(f"{flow}.{number}" for number in range(1, PARTS)))
+
+
+def part_of(flow: str, tenant: str) -> str:
+    """The part of a flow of intake that has what the tenant sends."""
+    parts = parts_of(INTAKE, flow)
+    return parts[crc32(tenant.encode()) % len(parts)]
+
+
+def flow_of(part: str) -> str:
+    """The flow that a part belongs to; a flow is of itself."""
+    return ".".join(part.split(".")[:2])
 
 
 def lane_of(flow: str) -> str:
@@ -145,6 +171,11 @@ def later_subject(kind: str, tenant: str, id: str) -> str:
     return f"later.{subject_token(kind)}.{subject_token(tenant)}.{last}"
 
 
+def tenant_of(later: str) -> str:
+    """Whose schedule it is, by its ``later_subject``."""
+    return unquote(later.split(".")[2].replace("=", "%"))
+
+
 def events_subject(service: str) -> str:
     """Where a service publishes what happened."""
     return f"events.{subject_token(service)}"
@@ -160,12 +191,12 @@ def stream_of(stage: str) -> str:
     return _OWN_QUEUES.get(_stage(stage), WORK)
 
 
-def durable_name(stage: str, flow: str) -> str:
+def durable_name(stage: str, part: str) -> str:
     """The durable on ``stream_of(stage)`` that the stage's workers share.
 
     Of the router, also the one on SCHED.
     """
-    return f"{_stage(stage)}-{_flow(flow)}".replace(".", "-")
+    return f"{_stage(stage)}-{_part(stage, part)}".replace(".", "-")
 
 
 def queue_subject(subject: str) -> str:
@@ -179,7 +210,7 @@ def stage_and_lane(subject: str) -> tuple[str, str]:
     tokens = subject.split(".")
     if tokens[0] == "events" and len(tokens) > 1:
         return "events", tokens[1]
-    if tokens[0] in ("work", "due") and len(tokens) in (3, 4):
+    if tokens[0] in ("work", "due") and len(tokens) in (3, 4, 5):
         return tokens[1], tokens[2]
     return "unknown", "unknown"
 
@@ -226,24 +257,26 @@ def durables() -> tuple[DurableSpec, ...]:
     return (
         *(
             DurableSpec(
-                durable_name(stage, flow),
+                durable_name(stage, part),
                 stream_of(stage),
-                work_subject(stage, flow),
+                work_subject(stage, part),
                 ack_wait=INTAKE_ACK_WAIT if stage == INTAKE else ACK_WAIT,
             )
             for stage in STAGES
             for flow in _flows_of(stage)
+            for part in parts_of(stage, flow)
         ),
         *(
             DurableSpec(
-                durable_name(INTAKE, flow),
+                durable_name(INTAKE, part),
                 SCHED,
-                due_subject(INTAKE, flow),
+                due_subject(INTAKE, part),
                 # What fired before went by INTAKE.
                 starts="new",
                 ack_wait=INTAKE_ACK_WAIT,
             )
             for flow in FLOWS
+            for part in parts_of(INTAKE, flow)
         ),
         DurableSpec(TRACKING_DURABLE, EVENTS, "events.>"),
         DurableSpec(ADVISORY_DURABLE, ADV, f"{_MAX_DELIVERIES}.>", max_deliver=-1),
@@ -288,3 +321,9 @@ def _flow(flow: str) -> str:
     if flow not in FLOWS:
         raise ValueError(f"no lane {flow!r}: one of {', '.join(FLOWS)}")
     return flow
+
+
+def _part(stage: str, part: str) -> str:
+    if part not in parts_of(stage, flow_of(part)):
+        raise ValueError(f"no part {part!r} of {stage}")
+    return part

@@ -56,6 +56,7 @@ from clarion.runtime.jetstream import (
     Consumer,
     GroupPublisher,
     JetStreamRescheduler,
+    Streams,
 )
 from clarion.runtime.pacing import TenantShares
 from clarion.runtime.postgres import open_pool
@@ -69,6 +70,7 @@ from clarion.runtime.streams import (
     SCHED,
     durable_name,
     events_subject,
+    parts_of,
     stream_of,
     work_subject,
 )
@@ -84,6 +86,8 @@ FIRED_GATHER = timedelta(milliseconds=50)
 """What fires meanwhile is one batch: it fires one by one, and a batch is a sync."""
 FIRED_AT_ONCE = 32
 """Batches of what fired under way: most of them only wait for their plans."""
+OVERFLOW_FIRED_AT_ONCE = 8
+"""The same of each part of an overflow."""
 MOST_FIRED = 256
 """Messages of one batch that fired: each is a single notification."""
 MOST_PREFETCHED = 1024
@@ -121,7 +125,11 @@ async def build(service: Service, settings: Settings) -> None:
     waits = Waits(clock)
     riding = Riding(waits, settings.ride_calm)
     store = Store(
-        lanes={flow: group_publisher(work_subject(INTAKE, flow)) for flow in FLOWS},
+        lanes={
+            part: group_publisher(work_subject(INTAKE, part))
+            for flow in FLOWS
+            for part in parts_of(INTAKE, flow)
+        },
         events=events,
         scheduler=scheduler,
         keys=keys,
@@ -230,33 +238,47 @@ async def build(service: Service, settings: Settings) -> None:
             )
         )
     for flow in FLOWS:
-        accepted = IntakeHandler(firing, streams.publisher, waits, flow, giving_back)
-        service.add_consumer(
-            Consumer(
-                streams,
-                stream=stream_of(INTAKE),
-                durable=durable_name(INTAKE, flow),
-                handle=accepted,
-                given_up=accepted.given_up,
-                concurrency=settings.route_concurrency,
-                max_messages=settings.route_messages,
-                max_bytes=MOST_BATCH_BYTES,
-                patience=ROUTE_PATIENCE,
-                ack_wait=INTAKE_ACK_WAIT,
-            )
-        )
-        service.add_consumer(
-            Consumer(
-                streams,
-                stream=SCHED,
-                durable=durable_name(INTAKE, flow),
+        for part in parts_of(INTAKE, flow):
+            handlers = (
+                IntakeHandler(firing, streams.publisher, waits, flow, giving_back),
                 # What fires stays in hand until what comes after it is planned.
-                handle=IntakeHandler(firing, streams.publisher, flow=flow),
-                concurrency=FIRED_AT_ONCE,
-                max_messages=MOST_FIRED,
-                max_bytes=MOST_BATCH_BYTES,
-                prefetch=MOST_PREFETCHED,
-                gather=FIRED_GATHER,
-                ack_wait=INTAKE_ACK_WAIT,
+                IntakeHandler(firing, streams.publisher, flow=flow),
             )
-        )
+            for consumer in _intake(streams, part, *handlers, settings):
+                service.add_consumer(consumer)
+
+
+def _intake(
+    streams: Streams,
+    part: str,
+    accepted: IntakeHandler,
+    fired: IntakeHandler,
+    settings: Settings,
+) -> tuple[Consumer, Consumer]:
+    """The consumers of what was accepted in a flow or part of one, and what fired."""
+    return (
+        Consumer(
+            streams,
+            stream=stream_of(INTAKE),
+            durable=durable_name(INTAKE, part),
+            handle=accepted,
+            given_up=accepted.given_up,
+            concurrency=settings.route_concurrency,
+            max_messages=settings.route_messages,
+            max_bytes=MOST_BATCH_BYTES,
+            patience=ROUTE_PATIENCE,
+            ack_wait=INTAKE_ACK_WAIT,
+        ),
+        Consumer(
+            streams,
+            stream=SCHED,
+            durable=durable_name(INTAKE, part),
+            handle=fired,
+            concurrency=FIRED_AT_ONCE if part in LANES else OVERFLOW_FIRED_AT_ONCE,
+            max_messages=MOST_FIRED,
+            max_bytes=MOST_BATCH_BYTES,
+            prefetch=MOST_PREFETCHED,
+            gather=FIRED_GATHER,
+            ack_wait=INTAKE_ACK_WAIT,
+        ),
+    )

@@ -16,7 +16,7 @@ from clarion.runtime import chunks
 from clarion.runtime.errors import TransientError
 from clarion.runtime.jetstream import Inbound, PoisonError, Publisher
 from clarion.runtime.pacing import in_flow
-from clarion.runtime.streams import INTAKE, LANES, work_subject
+from clarion.runtime.streams import INTAKE, LANES, part_of, work_subject
 
 _log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class IntakeHandler:
             exc_info=error,
         )
         await self._publisher.publish(
-            work_subject(INTAKE, self._flow),
+            work_subject(INTAKE, part_of(self._flow, item.tenant_id)),
             chunks.join([item.SerializeToString()]),
             message_id=f"apart:{item.notification_id}:{item.release}",
         )

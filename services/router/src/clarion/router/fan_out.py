@@ -20,7 +20,7 @@ from clarion.router.topics import Page, Topics
 from clarion.runtime import chunks
 from clarion.runtime.ids import derived
 from clarion.runtime.jetstream import Publisher, StreamFullError
-from clarion.runtime.streams import INTAKE, overflow_of, work_subject
+from clarion.runtime.streams import INTAKE, overflow_of, part_of, work_subject
 from clarion.runtime.tracing import span_from
 
 _log = logging.getLogger(__name__)
@@ -102,8 +102,7 @@ class FanOut:
 
     async def _store_page(self, broadcast: IntakeItem, page: Page) -> None:
         # Never in front of what is sent to single people.
-        flow = overflow_of(broadcast.notification.priority)
-        subject = work_subject(INTAKE, flow)
+        subject = _subject_of(broadcast)
         for run in chunks.split(
             list(encoded_notifications(broadcast, page.user_ids)),
             max_items=MOST_ITEMS,
@@ -138,13 +137,18 @@ class FanOut:
         place = (broadcast.notification_id, broadcast.broadcast.page_token)
         try:
             await self._publisher.publish(
-                work_subject(INTAKE, overflow_of(broadcast.notification.priority)),
+                _subject_of(broadcast),
                 chunks.join([rest.SerializeToString()]),
                 message_id=chunks.identity("broadcast", place),
             )
         except StreamFullError:
             return rest
         return None
+
+
+def _subject_of(broadcast: IntakeItem) -> str:
+    flow = overflow_of(broadcast.notification.priority)
+    return work_subject(INTAKE, part_of(flow, broadcast.tenant_id))
 
 
 def _tell(end: str, broadcast: IntakeItem, reached: int) -> None:

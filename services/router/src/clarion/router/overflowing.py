@@ -1,7 +1,7 @@
-"""What goes beyond a tenant's share of a lane goes by the lane's overflow.
+"""What goes beyond a tenant's share of a lane goes by the tenant's part of its overflow.
 
 So the lane itself is never long, and who stays within their share never waits behind
-those who do not. Each router counts for itself.
+those who do not; of those, each part has its turn. Each router counts for itself.
 """
 
 from __future__ import annotations
@@ -14,7 +14,14 @@ from clarion.router.waits import Waits
 from clarion.runtime.clock import Clock
 from clarion.runtime.jetstream import Scheduler
 from clarion.runtime.pacing import TenantShares
-from clarion.runtime.streams import INTAKE, LANES, due_subject, overflow_of
+from clarion.runtime.streams import (
+    INTAKE,
+    LANES,
+    due_subject,
+    overflow_of,
+    part_of,
+    tenant_of,
+)
 
 T = TypeVar("T")
 
@@ -47,18 +54,18 @@ class Overflow:
     def split(
         self, tenant: str, by_lane: Mapping[str, Sequence[T]]
     ) -> dict[str, Sequence[T]]:
-        """One tenant's items by flow; those that come first stay in the lane."""
+        """One tenant's items by part; those that come first stay in the lane."""
         now = self._clock.monotonic()
-        by_flow: dict[str, Sequence[T]] = {}
+        by_part: dict[str, Sequence[T]] = {}
         for lane, items in by_lane.items():
             within = self._shares.take((tenant, lane), len(items), now)
             if self._is_calm(lane):
                 within = len(items)
             if within:
-                by_flow[lane] = items[:within]
+                by_part[lane] = items[:within]
             if within < len(items):
-                by_flow[overflow_of(lane)] = items[within:]
-        return by_flow
+                by_part[part_of(overflow_of(lane), tenant)] = items[within:]
+        return by_part
 
     def _is_calm(self, lane: str) -> bool:
         longest = self._waits.longest
@@ -90,12 +97,11 @@ class OverflowScheduler:
         """See the Scheduler port."""
         lane = _LANES_BY_TARGET.get(target)
         if lane is not None:
-            # later.<kind>.<tenant>.<id>
-            tenant = subject.split(".")[2]
+            tenant = tenant_of(subject)
             second = int(due.timestamp())
             key = (tenant, f"{lane} {second}")
             if not self._shares.take(key, 1, self._clock.monotonic()):
-                target = due_subject(INTAKE, overflow_of(lane))
+                target = due_subject(INTAKE, part_of(overflow_of(lane), tenant))
         await self._scheduler.schedule(
             subject,
             target=target,

@@ -7,7 +7,7 @@ from functools import cache
 
 from clarion.runtime.jetstream.errors import PoisonError
 from clarion.runtime.metrics import Attribute, Name, counter, histogram
-from clarion.runtime.streams import FLOWS
+from clarion.runtime.streams import FLOWS, flow_of
 
 _age = histogram(Name.QUEUE_AGE)
 _held = counter(Name.QUEUE_HELD)
@@ -35,7 +35,7 @@ class MeasuringObserver:
 def _labels(durable: str) -> dict[str, str]:
     """Stage and flow; of a durable that has no lanes, its name as the stage."""
     stage, _, flow = durable.partition("-")
-    flow = flow.replace("-", ".")
+    flow = flow_of(flow.replace("-", "."))
     if flow in FLOWS:
         return {Attribute.STAGE: stage, Attribute.LANE: flow}
     return {Attribute.STAGE: durable}

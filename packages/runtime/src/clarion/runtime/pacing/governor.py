@@ -6,7 +6,7 @@ pauses in between, so that it takes a certain share of this process's time: no m
 while it makes way, and no less. Alone it has all of the time and large steps. A lane
 itself is short, as what would make it long goes by its overflow: it does not pause, and
 its steps are bounded. How small they are depends on how long those wait for whom way is
-made (steps.py).
+made (steps.py). Tenants that wait in the same overflow have equal parts of it (turns.py).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from clarion.runtime.pacing.budgets import SHARES, Budgets
 from clarion.runtime.pacing.cost import Cost
 from clarion.runtime.pacing.steps import most_items
 from clarion.runtime.pacing.strain import Strain
+from clarion.runtime.pacing.turns import Turns
 from clarion.runtime.streams import LANES
 
 _LONGEST_PAUSE = 1.0
@@ -84,7 +85,7 @@ class Governor:
         self._cost = Cost()
         self._budgets = Budgets(shares)
         self._strain = Strain()
-        self._turns = {flow: asyncio.Lock() for flow in shares}
+        self._turns = {flow: Turns() for flow in shares}
 
     async def admit(
         self,
@@ -108,11 +109,13 @@ class Governor:
             most = most_items(self._step, before, rate, self._cost.item)
             items = min(items, most)
             if flow not in LANES:
-                async with self._turns[flow]:
+                turns = self._turns[flow]
+                async with turns.turn(tenants):
                     now = self._now()
                     # Whoever was made way for may be gone since.
                     if activity.wait_before(flow, tenants, now) is not None:
                         items, now = await self._pause(flow, tenants, items)
+                    turns.had(tenants, items)
                 activity.saw(flow, tenants, now, waited)
         activity.count(flow, items, now)
         self._cost.count(items, now, self._cpu())
