@@ -99,7 +99,8 @@ def test_every_durable_has_a_consumer_in_a_service():
     for service in SERVICES:
         channel = CHANNEL_OF.get(service, service)
         if channel in CHANNELS and "add_channel(" in _wiring(service):
-            consumed |= {durable_name(channel, flow) for flow in FLOWS}
+            parts = [part for flow in FLOWS for part in parts_of(channel, flow)]
+            consumed |= {durable_name(channel, part) for part in parts}
     if "TRACKING_DURABLE" in _wiring("tracking"):
         consumed.add("tracking")
     workers = [one for one in SERVICES if "AdvisoryWorker" in _wiring(one)]

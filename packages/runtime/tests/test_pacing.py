@@ -126,6 +126,25 @@ def test_cost_believes_less_at_once_and_more_slowly():
     assert 100e-6 < cost.item < 200e-6
 
 
+def test_what_is_done_beside_the_items_does_not_make_them_dearer():
+    cost = Cost()
+    cost.count(300, 0.0, 0.0)
+    for window in range(1, 60):
+        # 300 items of 100 us, and 5,000 that cost a fifth of one.
+        cost.beside(5000 * 0.2)
+        cost.count(300, window * 0.3, window * (0.03 + 0.1))
+    assert cost.item == pytest.approx(100e-6)
+
+
+def test_what_is_done_without_items_says_nothing_of_their_cost():
+    cost = Cost()
+    before = cost.item
+    for window in range(10):
+        cost.beside(10_000)
+        cost.count(1, window * 0.3, window * 0.01)
+    assert cost.item == before
+
+
 def test_cost_of_few_items_says_nothing():
     cost = Cost()
     before = cost.item
@@ -386,7 +405,7 @@ async def test_who_comes_later_neither_catches_up_nor_waits_for_all_before_it():
                 await asyncio.sleep(0)
 
     first = asyncio.gather(batch("a", 50), batch("a", 50))
-    while len(order) < 20:
+    while len(order) < 20:  # noqa: ASYNC110 - of the test
         await asyncio.sleep(0)
     await asyncio.gather(first, batch("b", 5))
     last = len(order) - order[::-1].index("b")

@@ -153,7 +153,7 @@ async def test_every_subscriber_gets_a_job_and_a_decision(
     neighbours.people.update({user_id: person(user_id) for user_id in people})
     neighbour_server.topics.subscribers["news"] |= {*people, "stranger"}
     told = await broadcast(router, "news", of_topic(notify, channels=["email"]))
-    jobs = await router.until(lambda: router.jobs("work.email.low.overflow"), 2300, 20)
+    jobs = await router.until(lambda: router.jobs("work.email.low.>"), 2300, 20)
     assert {(job.notification_id, job.user_id) for job in jobs} == {
         (member_id(router.tenant, told.broadcast_id, user_id), user_id)
         for user_id in people
@@ -179,7 +179,7 @@ async def test_one_who_cannot_be_routed_does_not_hold_up_the_topic(
     neighbours.refused.add("bad")
     neighbour_server.topics.subscribers["news"] |= {*people, "bad"}
     await broadcast(router, "news", of_topic(notify, channels=["sms"]))
-    jobs = await router.until(lambda: router.jobs("work.sms.low.overflow"), 50, 10)
+    jobs = await router.until(lambda: router.jobs("work.sms.low.>"), 50, 10)
     assert {job.user_id for job in jobs} == set(people)
 
 
@@ -206,7 +206,7 @@ async def test_a_scheduled_broadcast_asks_for_the_topic_when_it_is_due(
     told = await broadcast(router, "later", later)
     assert told.status == "scheduled"
     neighbour_server.topics.subscribers["later"] |= {"eve"}
-    (job,) = await router.until(lambda: router.jobs("work.email.low.overflow"), 1, 5)
+    (job,) = await router.until(lambda: router.jobs("work.email.low.>"), 1, 5)
     assert job.user_id == "eve"
     events = await router.events()
     assert {event.user_id for event in events if event.HasField("decided")} == {"eve"}
@@ -228,7 +228,7 @@ async def test_a_cancelled_broadcast_never_fires(
     kept = await broadcast(router, "kept", later)
     request = CancelNotificationRequest(notification_id=gone.broadcast_id)
     assert (await router.stub.CancelNotification(request)).status == "cancelled"
-    (job,) = await router.until(lambda: router.jobs("work.email.low.overflow"), 1, 5)
+    (job,) = await router.until(lambda: router.jobs("work.email.low.>"), 1, 5)
     expected = member_id(router.tenant, kept.broadcast_id, "eve")
     assert job.notification_id == expected
 
@@ -244,7 +244,7 @@ async def test_others_on_the_lane_are_served_while_a_topic_is(
     request = BatchSendNotificationsRequest(notifications=[single])
     await router.stub.BatchSendNotifications(request)
     await router.until(lambda: router.jobs("work.email.low"), 1, 10)
-    await router.until(lambda: router.jobs("work.push.low.overflow"), 6000, 20)
+    await router.until(lambda: router.jobs("work.push.low.>"), 6000, 20)
 
 
 async def test_a_scheduled_broadcast_is_rescheduled_and_cancelled_by_its_key(

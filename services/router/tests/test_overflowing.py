@@ -145,10 +145,10 @@ async def test_a_flood_leaves_others_their_lane_and_nothing_is_lost_in_a_kill(
 
         jobs = await other.until(lambda: other.jobs("work.email.low"), 10, 20)
         assert {job.notification_id for job in jobs} == singles
-        assert await other.jobs("work.email.low.overflow") == []
+        assert await other.jobs("work.email.low.>") == []
 
         async def found() -> list[str]:
-            flows = ("work.email.low", "work.email.low.overflow")
+            flows = ("work.email.low", "work.email.low.>")
             return [
                 job.notification_id
                 for flow in flows

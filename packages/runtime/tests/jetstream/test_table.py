@@ -79,17 +79,19 @@ def test_every_work_subject_has_one_durable_on_the_queue_of_its_stage():
     }
 
 
-def test_only_overflows_of_intake_have_parts_and_the_first_is_named_as_before():
+def test_overflows_have_parts_and_the_first_is_named_as_before():
     assert table.parts_of("intake", "low") == ("low",)
-    assert table.parts_of("push", "low.overflow") == ("low.overflow",)
     parts = table.parts_of("intake", "low.overflow")
+    assert table.parts_of("push", "low.overflow") == parts
     assert len(set(parts)) == table.PARTS
     assert parts[0] == "low.overflow"
     assert table.durable_name("intake", parts[3]) == "intake-low-overflow-3"
     assert {table.flow_of(part) for part in parts} == {"low.overflow"}
     assert {table.lane_of(part) for part in parts} == {"low"}
+    assert table.same_part("high", parts[3]) == "high.overflow.3"
+    assert table.same_part("high", parts[0]) == "high.overflow"
     with pytest.raises(ValueError, match="no part"):
-        table.work_subject("push", parts[3])
+        table.work_subject("digest", parts[3])
     with pytest.raises(ValueError, match="no part"):
         table.due_subject("intake", f"low.overflow.{table.PARTS}")
 
@@ -168,4 +170,4 @@ async def test_the_set_up_job_declares_everything(nats):
     names = await streams.js.request("CONSUMER.NAMES.WORK")
     await streams.close()
     assert work["config"]["max_bytes"] == 500_000
-    assert len(names["consumers"]) == 24
+    assert len(names["consumers"]) == len(table.CHANNELS) * (3 + 3 * table.PARTS)

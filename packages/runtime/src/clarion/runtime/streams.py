@@ -22,10 +22,10 @@ OVERFLOW = "overflow"
 FLOWS: tuple[str, ...] = (*LANES, *(f"{lane}.{OVERFLOW}" for lane in LANES))
 """What each lane travels by, what goes first before what goes later: the lanes, then
 what single tenants send beyond their share of a lane. A flow has its own subject and
-durable at every stage, an overflow of intake one for each of its parts."""
+durable at every stage, an overflow one for each of its parts."""
 PARTS = 8
-"""Of an overflow, by tenant: who floods a little waits only behind those of its part.
-More would make that rarer, and be more durables and consumers with nothing to do."""
+"""Of an overflow, each with its turn: so many tenants flood at the same time without
+one waiting behind another."""
 CHANNELS = ("push", "email", "sms", "in_app")
 INTAKE = "intake"
 DIGEST = "digest"
@@ -139,15 +139,20 @@ def parts_of(stage: str, flow: str) -> tuple[str, ...]:
 
     The first one is named as the flow, and has what was stored before there were parts.
     """
-    if _stage(stage) != INTAKE or _flow(flow) in LANES:
+    if _stage(stage) == DIGEST or _flow(flow) in LANES:
         return (_flow(flow),)
     return (flow, *(f"{flow}.{number}" for number in range(1, PARTS)))
 
 
 def part_of(flow: str, tenant: str) -> str:
-    """The part of a flow of intake that has what the tenant sends."""
+    """The part of a flow that has what the tenant sends where nobody knows better."""
     parts = parts_of(INTAKE, flow)
     return parts[crc32(tenant.encode()) % len(parts)]
+
+
+def same_part(lane: str, part: str) -> str:
+    """The part of the overflow of a lane that goes with a part of another one."""
+    return f"{overflow_of(lane)}{part[len(flow_of(part)) :]}"
 
 
 def flow_of(part: str) -> str:

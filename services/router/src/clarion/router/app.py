@@ -30,10 +30,11 @@ from clarion.router.naming import Naming
 from clarion.router.neighbours import GrpcNeighbours
 from clarion.router.ordering import ValkeyTurns
 from clarion.router.overflowing import Overflow, OverflowScheduler
+from clarion.router.parts import Parts
 from clarion.router.registry.wiring import add_types
 from clarion.router.rescheduling import Rescheduling
 from clarion.router.riding import Riding
-from clarion.router.routing import Router
+from clarion.router.routing import STEP, Router
 from clarion.router.schedules.firing import Firing
 from clarion.router.schedules.keeping import Schedules
 from clarion.router.schedules.planning import Planner
@@ -58,7 +59,7 @@ from clarion.runtime.jetstream import (
     JetStreamRescheduler,
     Streams,
 )
-from clarion.runtime.pacing import TenantShares
+from clarion.runtime.pacing import Governor, TenantShares
 from clarion.runtime.postgres import open_pool
 from clarion.runtime.service import Service
 from clarion.runtime.streams import (
@@ -123,7 +124,9 @@ async def build(service: Service, settings: Settings) -> None:
     turns = ValkeyTurns(valkey, valkey_patience)
     scheduler = OverflowScheduler(streams.scheduler, settings.tenant_burst, clock)
     waits = Waits(clock)
+    parts = Parts(clock)
     riding = Riding(waits, settings.ride_calm)
+    governor = Governor(STEP)
     store = Store(
         lanes={
             part: group_publisher(work_subject(INTAKE, part))
@@ -139,8 +142,10 @@ async def build(service: Service, settings: Settings) -> None:
             clock,
             waits,
             settings.tenant_calm,
+            parts,
         ),
         riding=riding,
+        governor=governor,
     )
     limits = AdmissionLimits(
         settings.channel_names(),
@@ -191,6 +196,7 @@ async def build(service: Service, settings: Settings) -> None:
         types,
         collapsing,
         turns,
+        governor,
         stepping=Stepping(escalations, scheduler),
         riding=riding,
         giving_back=giving_back,
@@ -237,15 +243,14 @@ async def build(service: Service, settings: Settings) -> None:
                 max_messages=settings.route_messages,
             )
         )
-    for flow in FLOWS:
-        for part in parts_of(INTAKE, flow):
-            handlers = (
-                IntakeHandler(firing, streams.publisher, waits, flow, giving_back),
-                # What fires stays in hand until what comes after it is planned.
-                IntakeHandler(firing, streams.publisher, flow=flow),
-            )
-            for consumer in _intake(streams, part, *handlers, settings):
-                service.add_consumer(consumer)
+    for part in (part for flow in FLOWS for part in parts_of(INTAKE, flow)):
+        accepted = IntakeHandler(
+            firing, streams.publisher, waits, part, giving_back, parts
+        )
+        # What fires stays in hand until what comes after it is planned.
+        fired = IntakeHandler(firing, streams.publisher, part=part)
+        for consumer in _intake(streams, part, accepted, fired, settings):
+            service.add_consumer(consumer)
 
 
 def _intake(

@@ -11,18 +11,19 @@ from google.protobuf.message import DecodeError
 from clarion.api.event.v1.work_pb2 import IntakeChunk, IntakeItem
 from clarion.router.fan_out import Routes
 from clarion.router.giving_back import GivingBack
+from clarion.router.parts import Parts
 from clarion.router.waits import Waits
 from clarion.runtime import chunks
 from clarion.runtime.errors import TransientError
 from clarion.runtime.jetstream import Inbound, PoisonError, Publisher
 from clarion.runtime.pacing import in_flow
-from clarion.runtime.streams import INTAKE, LANES, part_of, work_subject
+from clarion.runtime.streams import INTAKE, LANES, flow_of, work_subject
 
 _log = logging.getLogger(__name__)
 
 
 class IntakeHandler:
-    """Handles the messages of an intake lane or of its overflow.
+    """Handles the messages of an intake lane or of a part of its overflow.
 
     A message carries the notifications of many senders. One that cannot be routed is
     published again as a message of its own, where the consumer retries and dead-letters
@@ -34,21 +35,25 @@ class IntakeHandler:
         router: Routes,
         publisher: Publisher,
         waits: Waits | None = None,
-        flow: str = LANES[0],
+        part: str = LANES[0],
         giving_back: GivingBack | None = None,
+        parts: Parts | None = None,
     ) -> None:
         """Without ``waits`` what is handled does not count as waiting in its lane."""
         self._router = router
         self._publisher = publisher
         self._waits = waits
-        self._flow = flow
+        self._part = part
+        self._flow = flow_of(part)
+        # Who is in a lane does not matter.
+        self._parts = None if part in LANES else parts
         self._giving_back = giving_back
 
     async def __call__(self, messages: Sequence[Inbound]) -> None:
         oldest = min(message.stored_time for message in messages)
         waits = self._waits
         in_hand = waits.in_hand(self._flow, oldest) if waits else nullcontext()
-        with in_flow(self._flow, oldest), in_hand:
+        with in_flow(self._part, oldest), in_hand:
             await self._handle(messages)
 
     async def _handle(self, messages: Sequence[Inbound]) -> None:
@@ -58,6 +63,8 @@ class IntakeHandler:
                 items.extend(IntakeChunk.FromString(message.data).items)
             except DecodeError as error:
                 raise PoisonError("undecodable", "not an IntakeChunk") from error
+        if self._parts is not None:
+            self._parts.saw(self._part, {item.tenant_id for item in items})
         if len(messages) > 1 or len(items) == 1:
             # The consumer tries the messages one by one when this fails.
             await self._router.route(items)
@@ -93,7 +100,7 @@ class IntakeHandler:
             exc_info=error,
         )
         await self._publisher.publish(
-            work_subject(INTAKE, part_of(self._flow, item.tenant_id)),
+            work_subject(INTAKE, self._part),
             chunks.join([item.SerializeToString()]),
             message_id=f"apart:{item.notification_id}:{item.release}",
         )

@@ -1,4 +1,4 @@
-"""What goes beyond a tenant's share of a lane goes by the tenant's part of its overflow.
+"""What goes beyond a tenant's share of a lane goes by a part of the lane's overflow.
 
 So the lane itself is never long, and who stays within their share never waits behind
 those who do not; of those, each part has its turn. Each router counts for itself.
@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
+from clarion.router.parts import Parts
 from clarion.router.waits import Waits
 from clarion.runtime.clock import Clock
 from clarion.runtime.jetstream import Scheduler
@@ -45,7 +46,9 @@ class Overflow:
         clock: Clock,
         waits: Waits,
         calm: timedelta = CALM,
+        parts: Parts | None = None,
     ) -> None:
+        self._parts = parts or Parts(clock)
         self._shares = shares
         self._clock = clock
         self._waits = waits
@@ -64,7 +67,7 @@ class Overflow:
             if within:
                 by_part[lane] = items[:within]
             if within < len(items):
-                by_part[part_of(overflow_of(lane), tenant)] = items[within:]
+                by_part[self._parts.of(overflow_of(lane), tenant)] = items[within:]
         return by_part
 
     def _is_calm(self, lane: str) -> bool:

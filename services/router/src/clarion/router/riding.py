@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from clarion.router.waits import Waits
-from clarion.runtime.streams import FLOWS, LANES, overflow_of
+from clarion.runtime.streams import FLOWS, LANES, same_part
 
 T = TypeVar("T")
 
@@ -51,10 +51,10 @@ class Riding:
     def onwards(self, flow: str, lanes: Sequence[str]) -> Sequence[str]:
         """The flows by which deliveries go on, by the lanes of their own.
 
-        ``flow`` is the one that their notifications came by.
+        ``flow`` is the one that their notifications came by, or a part of it.
         """
         if flow not in _RANKS:
-            return [overflow_of(lane) for lane in lanes]
+            return [same_part(lane, flow) for lane in lanes]
         rank = _RANKS[flow]
         if all(_RANKS[lane] <= rank for lane in lanes):
             return lanes

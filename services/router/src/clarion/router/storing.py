@@ -38,8 +38,11 @@ from clarion.runtime.errors import (
 )
 from clarion.runtime.ids import event_id
 from clarion.runtime.jetstream import GroupPublisher, Scheduler
+from clarion.runtime.pacing import Governor
 from clarion.runtime.streams import INTAKE, due_subject, later_subject
 
+ACCEPTING = 0.15
+"""What accepting one costs the process, as a part of what it costs to route one."""
 ACCEPTED = "accepted"
 SCHEDULED = "scheduled"
 
@@ -92,7 +95,9 @@ class Store:
         turns: Turns | None = None,
         overflow: Overflow | None = None,
         riding: Riding | None = None,
+        governor: Governor | None = None,
     ) -> None:
+        self._governor = governor
         self._lanes = lanes
         self._overflow = overflow
         self._riding = riding
@@ -103,6 +108,8 @@ class Store:
 
     async def put(self, entries: Sequence[Entry]) -> None:
         """Stores what is new; every entry knows afterwards what became of it."""
+        if self._governor is not None:
+            self._governor.beside(ACCEPTING * len(entries))
         await self._reserve(entries)
         firsts: dict[str, Entry] = {}
         copies: list[tuple[Entry, Entry]] = []

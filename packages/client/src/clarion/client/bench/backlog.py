@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -33,6 +33,8 @@ class Backlog:
     count: int
     name: str = "flood"
     accepted: int = 0
+    ids: set[str] = field(default_factory=set)
+    """Of what was accepted."""
     _asked: int = 0
 
     @property
@@ -71,6 +73,9 @@ class Backlog:
                             timeout=30,
                         )
                         taken = answer.accepted
+                        self.ids.update(
+                            one.notification.notification_id for one in answer.results
+                        )
                     except grpc.aio.AioRpcError as error:
                         if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
                             raise

@@ -17,6 +17,7 @@ from clarion.client.bench.probes import PEOPLE, Probe
 from clarion.client.bench.processes import cpu_seconds, spent
 from clarion.client.bench.queues import Queues
 from clarion.client.bench.report import Report, table
+from clarion.client.bench.second_flood import SecondFlood
 from clarion.client.client import Client
 from clarion.client.demo.arrivals import Arrivals
 from clarion.client.demo.result import percentiles
@@ -24,9 +25,6 @@ from clarion.client.embedded import Stack
 
 PER_SECOND = 20.0
 _WARM_UP = 3.0
-_ALONE = 3.0
-"""Seconds without other traffic after the backlog was accepted. What an item costs is
-learnt in bulk and without the cost of accepting, so that the backlog has its share."""
 _LONGEST = 40.0
 _DRAIN = 60.0
 OPTIONS = (
@@ -67,6 +65,12 @@ class LanesResult:
     """Of the backlog, not sent yet when the measurement beside it began."""
     backlog_left: int = 0
     """Of the backlog, when the measurement ended; ratios mean something if not 0."""
+    second_flood: int = 0
+    """Of the other tenant, all at once, when the measurement had ended."""
+    second_flood_seconds: float = 0.0
+    """Until all of it was sent."""
+    second_flood_share: float = 0.0
+    """Of what was sent meanwhile; the rest is of the backlog."""
     waiting: int = 0
     """Still in the queues a minute after the measurement."""
     lost: int = 0
@@ -86,8 +90,8 @@ async def run(*, count: int, seconds: float | None) -> Report:
     20 sends a second in the high lane by the tenant of the backlog and 20 in the low
     lane by another tenant; first alone, then with the backlog being worked off. They
     send while it is accepted, too, so that most of it is there when the second run
-    begins. The first 3 seconds of each run are not counted. Lost and duplicated are
-    over all.
+    begins. The first 3 seconds of each run are not counted. Then nobody sends but the
+    other tenant, a fortieth of the backlog at once. Lost and duplicated are over all.
     """
     result = await lanes(count, seconds)
     return Report(result.as_json(), _lines(result))
@@ -117,7 +121,10 @@ async def _measure(stack: Stack, backlog: int, seconds: float) -> LanesResult:
         low = Probe("other", other, "low", PER_SECOND)
         probes = (high, low)
         flood = Backlog(target, stack.demo_key, backlog)
-        await asyncio.gather(high.load(), low.load(), flood.load(demo))
+        second = SecondFlood.beside(backlog, target, stack.credentials.other_key)
+        await asyncio.gather(
+            high.load(), low.load(), flood.load(demo), second.flood.load(other)
+        )
         await _run(probes, _WARM_UP)
         for probe in probes:
             probe.sent_ms.clear()
@@ -128,7 +135,6 @@ async def _measure(stack: Stack, backlog: int, seconds: float) -> LanesResult:
 
         at_start = await _arrived(http, stack)
         filled = await _fill(flood, probes)
-        await asyncio.sleep(_ALONE)
         # As before the other run: what is measured is a mesh at work, not its start.
         await _run(probes, _WARM_UP)
         warm = sum(len(probe.sent_ms) for probe in probes)
@@ -144,8 +150,9 @@ async def _measure(stack: Stack, backlog: int, seconds: float) -> LanesResult:
         probed = sum(len(probe.sent_ms) for probe in probes)
         left = max(flood.accepted + warm + probed - sent, 0)
 
-        everything = flood.accepted + warm + probed
         drained = time.monotonic()
+        await second.run()
+        everything = flood.accepted + warm + probed + second.flood.accepted
         await _until(http, stack, at_start + everything)
         drained = time.monotonic() - drained
         # Before the arrivals are read: what comes in between is no loss.
@@ -157,6 +164,7 @@ async def _measure(stack: Stack, backlog: int, seconds: float) -> LanesResult:
         for sent_ms in (*before, *(probe.sent_ms for probe in probes))
     )
     doubles = sum(arrivals.counts.values()) - len(arrivals.counts)
+    second_seconds, second_share = second.outcome(arrivals.arrived_ms)
     return LanesResult(
         backlog=backlog,
         high_ms=of_high,
@@ -166,11 +174,14 @@ async def _measure(stack: Stack, backlog: int, seconds: float) -> LanesResult:
         high_p99_ratio=_ratio(with_high, of_high),
         other_tenant_p99_ratio=_ratio(with_low, of_low),
         low_per_second=round((sent - before_probes - probed) / took, 1),
-        alone_per_second=round(left / drained, 1),
+        alone_per_second=round((left + second.flood.accepted) / drained, 1),
         accepted_per_second=round(flood.accepted / filled, 1),
         backlog_accepted=flood.accepted,
         backlog_at_start=waiting,
         backlog_left=left,
+        second_flood=second.flood.accepted,
+        second_flood_seconds=second_seconds,
+        second_flood_share=second_share,
         waiting=missing if depth.work_messages else 0,
         lost=0 if depth.work_messages else missing,
         duplicated=doubles,
@@ -232,6 +243,9 @@ def _lines(result: LanesResult) -> list[str]:
         f"the backlog meanwhile: {result.low_per_second:,.0f} a second, "
         f"alone {result.alone_per_second:,.0f}; at the start "
         f"{result.backlog_at_start:,}, left {result.backlog_left:,}",
+        f"then {result.second_flood:,} of the other tenant: sent after "
+        f"{result.second_flood_seconds} s, {result.second_flood_share:.0%} of all "
+        "that was sent meanwhile",
         f"lost {result.lost}, duplicated {result.duplicated}, "
         f"still waiting {result.waiting:,}",
     ]

@@ -125,14 +125,15 @@ async def add_channel(
     for provider in providers:
         service.depends_on(f"provider-{provider.name}", provider.check)
         service.on_close(provider.close)
-    for flow in table.FLOWS:
-        limits = limits_of(lanes, flow)
+    flows = table.FLOWS
+    for part in (part for flow in flows for part in table.parts_of(channel, flow)):
+        limits = limits_of(lanes, table.flow_of(part))
         service.add_consumer(
             Consumer(
                 streams,
                 stream=table.WORK,
-                durable=table.durable_name(channel, flow),
-                handle=worker.handler(flow),
+                durable=table.durable_name(channel, part),
+                handle=worker.handler(part),
                 given_up=given_up,
                 concurrency=limits.calls,
                 max_messages=limits.messages,

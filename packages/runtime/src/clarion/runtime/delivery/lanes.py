@@ -39,25 +39,25 @@ def limits_of(lanes: Mapping[str, LaneLimits], flow: str) -> LaneLimits:
 
 
 class JobSlots:
-    """Counts jobs in hand; who does not fit waits, in order."""
+    """Counts jobs in hand; who does not fit waits, each part in its turn and in order."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._taken = 0
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._waiting: dict[str, deque[tuple[int, asyncio.Future[None]]]] = {}
 
     @property
     def taken(self) -> int:
         """Jobs in hand."""
         return self._taken
 
-    async def take(self, jobs: int) -> None:
+    async def take(self, jobs: int, part: str = "") -> None:
         """Returns when there is room for that many."""
         if not self._waiting and self._fits(jobs):
             self._taken += jobs
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((jobs, turn))
+        self._waiting.setdefault(part, deque()).append((jobs, turn))
         try:
             await turn
         except asyncio.CancelledError:
@@ -69,13 +69,18 @@ class JobSlots:
         """Frees what ``take`` got."""
         self._taken -= jobs
         while self._waiting:
-            wanted, turn = self._waiting[0]
+            part, line = next(iter(self._waiting.items()))
+            wanted, turn = line[0]
             if not turn.done():
                 if not self._fits(wanted):
                     return
                 self._taken += wanted
                 turn.set_result(None)
-            self._waiting.popleft()
+            line.popleft()
+            # Behind the other parts.
+            del self._waiting[part]
+            if line:
+                self._waiting[part] = line
 
     def _fits(self, jobs: int) -> bool:
         return self._taken == 0 or self._taken + jobs <= self._limit

@@ -11,6 +11,7 @@ from clarion.runtime.delivery.entry import Entry
 from clarion.runtime.delivery.events import ATTEMPTS_EXHAUSTED, micros_between
 from clarion.runtime.delivery.outcome import OutcomeKind
 from clarion.runtime.metrics import Attribute, Name, counter, histogram
+from clarion.runtime.streams import flow_of
 
 _SAMPLES = 64
 """Times recorded of one batch; above, every n-th entry stands for n. The counters are
@@ -114,7 +115,7 @@ def _record_times(channel: str, entry: Entry) -> None:
         waited = micros_between(entry.job.accepted_time, entry.at)
         _accept_to_provider.record(
             waited / 1e6,
-            {Attribute.CHANNEL: channel, Attribute.LANE: entry.lane},
+            {Attribute.CHANNEL: channel, Attribute.LANE: flow_of(entry.lane)},
         )
 
 

@@ -230,7 +230,9 @@ class Recorder:
             else:
                 await self._stored("dead_letters", lambda: self._bury(entry))
                 metrics.record_dead_letter(
-                    self._channel, entry.lane, events.ATTEMPTS_EXHAUSTED
+                    self._channel,
+                    streams.flow_of(entry.lane),
+                    events.ATTEMPTS_EXHAUSTED,
                 )
 
     async def _retry(self, entry: Entry) -> None:

@@ -10,6 +10,7 @@ from clarion.runtime import tracing
 from clarion.runtime.delivery.entry import Entry
 from clarion.runtime.delivery.outcome import OutcomeKind
 from clarion.runtime.metrics import Attribute
+from clarion.runtime.streams import flow_of
 
 
 def start_span(entry: Entry, channel: str) -> None:
@@ -28,7 +29,7 @@ def start_span(entry: Entry, channel: str) -> None:
         attributes={
             "messaging.system": "nats",
             Attribute.CHANNEL: channel,
-            Attribute.LANE: entry.lane,
+            Attribute.LANE: flow_of(entry.lane),
             Attribute.TENANT_ID: entry.job.tenant_id,
             Attribute.NOTIFICATION_ID: entry.job.notification_id,
             Attribute.DELIVERY_ID: entry.job.delivery_id,

@@ -33,7 +33,7 @@ from clarion.runtime.errors import TransientError
 from clarion.runtime.jetstream.errors import PoisonError
 from clarion.runtime.jetstream.inbound import Inbound
 from clarion.runtime.pacing import Governor
-from clarion.runtime.streams import FLOWS, is_lower, lane_of
+from clarion.runtime.streams import FLOWS, flow_of, is_lower, lane_of
 
 _log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class DeliveryWorker:
         self.health = {provider.name: ProviderHealth(clock) for provider in providers}
 
     def handler(self, lane: str) -> Callable[[Sequence[Inbound]], Awaitable[None]]:
-        """``handle`` for a consumer of one lane."""
+        """``handle`` for a consumer of one lane, or of a part of its overflow."""
 
         async def handle(messages: Sequence[Inbound]) -> None:
             await self.handle(lane, messages)
@@ -183,11 +183,11 @@ class DeliveryWorker:
     ) -> None:
         """In steps, as there is room for them and as they are admitted."""
         tenants = {entry.job.tenant_id for entry in entries}
-        slots = self._slots[flow]
+        slots = self._slots[flow_of(flow)]
         if len(entries) <= STEP:
             # Nearly always while there is no backlog.
             await self._governor.admit(flow, tenants, len(entries), since)
-            await slots.take(len(entries))
+            await slots.take(len(entries), flow)
             await self._deliver_taken(slots, entries)
             return
         steps: list[asyncio.Task[None]] = []
@@ -197,7 +197,7 @@ class DeliveryWorker:
                 most = min(len(entries) - start, MOST_AT_ONCE)
                 step = await self._governor.admit(flow, tenants, most, since)
                 # Before the task, so that what waits for room is not under way.
-                await slots.take(step)
+                await slots.take(step, flow)
                 own = self._deliver_taken(slots, entries[start : start + step])
                 name = f"{self._channel} step"
                 steps.append(asyncio.create_task(own, name=name))

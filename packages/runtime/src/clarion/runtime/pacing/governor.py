@@ -6,7 +6,7 @@ pauses in between, so that it takes a certain share of this process's time: no m
 while it makes way, and no less. Alone it has all of the time and large steps. A lane
 itself is short, as what would make it long goes by its overflow: it does not pause, and
 its steps are bounded. How small they are depends on how long those wait for whom way is
-made (steps.py). Tenants that wait in the same overflow have equal parts of it (turns.py).
+made (steps.py). Tenants that wait in the same overflow have as much of it (turns.py).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from clarion.runtime.pacing.cost import Cost
 from clarion.runtime.pacing.steps import most_items
 from clarion.runtime.pacing.strain import Strain
 from clarion.runtime.pacing.turns import Turns
-from clarion.runtime.streams import LANES
+from clarion.runtime.streams import LANES, flow_of
 
 _LONGEST_PAUSE = 1.0
 """Seconds after a step that is larger than the usual one: those for whom it was taken
@@ -42,7 +42,7 @@ _since: ContextVar[datetime | None] = ContextVar("since", default=None)
 
 
 def current_flow() -> str:
-    """The flow that what runs here came by; the highest where nobody said."""
+    """The flow, or part of one, that what runs here came by; else the highest."""
     return _flow.get()
 
 
@@ -97,8 +97,9 @@ class Governor:
         """How many of the items may be dealt with now; waits while others go first.
 
         At least 1. Ask again for the rest. ``since`` is when the items began to wait;
-        where it is not known they are taken for fast.
+        where it is not known they are taken for fast. Of a part its flow counts.
         """
+        flow = flow_of(flow)
         now = self._now()
         waited = (self._clock.now() - since).total_seconds() if since else 0.0
         activity = self._activity
@@ -120,6 +121,10 @@ class Governor:
         activity.count(flow, items, now)
         self._cost.count(items, now, self._cpu())
         return items
+
+    def beside(self, items: float) -> None:
+        """This process did something else that costs it as much as so many items."""
+        self._cost.beside(items)
 
     async def _pause(
         self, flow: str, tenants: Collection[str], items: int
