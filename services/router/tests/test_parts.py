@@ -47,7 +47,8 @@ def test_what_others_put_into_a_part_is_seen_where_it_is_read() -> None:
     clock = FakeClock()
     here, there = Parts(clock), Parts(clock)
     part = there.of(FLOW, ONE)
-    here.saw(part, [ONE])
+    with here.in_hand(part, {ONE}):
+        pass
     assert here.of(FLOW, ANOTHER) != part
     # And so all routers have a tenant in one part.
     assert here.of(FLOW, ONE) == part
@@ -56,7 +57,8 @@ def test_what_others_put_into_a_part_is_seen_where_it_is_read() -> None:
 def test_a_tenant_goes_on_where_its_messages_are() -> None:
     parts = Parts(FakeClock())
     elsewhere = next(part for part in ALL if part != part_of(FLOW, ONE))
-    parts.saw(elsewhere, [ONE])
+    with parts.in_hand(elsewhere, {ONE}):
+        pass
     assert parts.of(FLOW, ONE) == elsewhere
 
 
@@ -69,3 +71,15 @@ def test_a_part_is_free_when_nobody_was_seen_for_long(
     part = parts.of(FLOW, ONE)
     clock.advance(timedelta(seconds=seconds))
     assert (parts.of(FLOW, ANOTHER) == part) is is_free
+
+
+def test_who_is_in_hand_is_there_however_long_it_takes() -> None:
+    clock = FakeClock()
+    parts = Parts(clock)
+    part = part_of(FLOW, ONE)
+    with parts.in_hand(part, {ONE}), parts.in_hand(part, {ONE}):
+        clock.advance(timedelta(seconds=10 * LATELY))
+        assert parts.of(FLOW, ANOTHER) != part
+        assert parts.of(FLOW, ONE) == part
+    clock.advance(timedelta(seconds=2 * LATELY))
+    assert parts.of(FLOW, ANOTHER) == part

@@ -288,6 +288,24 @@ async def test_slots_are_given_in_order_and_a_large_call_gets_its_turn() -> None
     assert slots.taken == 1
 
 
+async def test_parts_that_wait_for_slots_have_turns() -> None:
+    slots = JobSlots(10)
+    await slots.take(10)
+    order: list[str] = []
+
+    async def take(part: str) -> None:
+        await slots.take(10, part)
+        order.append(part)
+        slots.give_back(10)
+
+    calls = [asyncio.create_task(take(part)) for part in "aaaaaabbc"]
+    await asyncio.sleep(0)
+    slots.give_back(10)
+    await asyncio.gather(*calls)
+    assert order == [*"abcabaaaa"]
+    assert slots.taken == 0
+
+
 async def test_a_cancelled_wait_takes_no_slot() -> None:
     slots = JobSlots(1)
     await slots.take(1)

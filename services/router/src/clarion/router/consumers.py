@@ -63,13 +63,13 @@ class IntakeHandler:
                 items.extend(IntakeChunk.FromString(message.data).items)
             except DecodeError as error:
                 raise PoisonError("undecodable", "not an IntakeChunk") from error
-        if self._parts is not None:
-            self._parts.saw(self._part, {item.tenant_id for item in items})
-        if len(messages) > 1 or len(items) == 1:
-            # The consumer tries the messages one by one when this fails.
-            await self._router.route(items)
-        else:
-            await self._route_apart(items)
+        parts, tenants = self._parts, {item.tenant_id for item in items}
+        with parts.in_hand(self._part, tenants) if parts else nullcontext():
+            if len(messages) > 1 or len(items) == 1:
+                # The consumer tries the messages one by one when this fails.
+                await self._router.route(items)
+            else:
+                await self._route_apart(items)
 
     async def given_up(self, message: Inbound) -> None:
         """The message became a dead letter."""

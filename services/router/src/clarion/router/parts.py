@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 
 from clarion.runtime.clock import Clock
 from clarion.runtime.streams import INTAKE, part_of, parts_of
@@ -22,13 +23,20 @@ class Parts:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._in_hand: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._seen: defaultdict[str, dict[str, float]] = defaultdict(dict)
 
-    def saw(self, part: str, tenants: Iterable[str]) -> None:
-        """Something of these tenants is in the part."""
-        now = self._clock.monotonic()
-        lately = self._lately(part, now)
-        self._seen[part] = lately | dict.fromkeys(tenants, now)
+    @contextmanager
+    def in_hand(self, part: str, tenants: Collection[str]) -> Iterator[None]:
+        """Around the handling of a batch of these tenants, which may take long."""
+        own = self._in_hand[part]
+        own.update(tenants)
+        try:
+            yield
+        finally:
+            # Without those of whom there is nothing any more.
+            own -= Counter(tenants)
+            self._saw(part, tenants)
 
     def of(self, flow: str, tenant: str) -> str:
         """The part for what the tenant sends: where it is already, else a free one."""
@@ -36,14 +44,19 @@ class Parts:
         parts = parts_of(INTAKE, flow)
         usual = part_of(flow, tenant)
         start = parts.index(usual)
-        others = {
-            part: self._lately(part, now) for part in (*parts[start:], *parts[:start])
-        }
-        own = [part for part, seen in others.items() if [*seen] == [tenant]]
-        free = [part for part, seen in others.items() if not seen]
+        who = {part: self._who(part, now) for part in (*parts[start:], *parts[:start])}
+        own = [part for part, tenants in who.items() if tenants == {tenant}]
+        free = [part for part, tenants in who.items() if not tenants]
         part = next(iter((*own, *free)), usual)
-        self.saw(part, [tenant])
+        self._saw(part, [tenant])
         return part
+
+    def _who(self, part: str, now: float) -> set[str]:
+        return {*self._in_hand[part], *self._lately(part, now)}
+
+    def _saw(self, part: str, tenants: Collection[str]) -> None:
+        now = self._clock.monotonic()
+        self._seen[part] = self._lately(part, now) | dict.fromkeys(tenants, now)
 
     def _lately(self, part: str, now: float) -> dict[str, float]:
         seen = self._seen[part]

@@ -39,7 +39,7 @@ def limits_of(lanes: Mapping[str, LaneLimits], flow: str) -> LaneLimits:
 
 
 class JobSlots:
-    """Counts jobs in hand; who does not fit waits, each part in its turn and in order."""
+    """Counts jobs in hand; who does not fit waits: parts by turns, each in order."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
