@@ -18,5 +18,7 @@ def test_lanes_tells_what_it_found_as_one_line_of_json() -> None:
     assert (found["lost"], found["duplicated"]) == (0, 0)
     assert found["backlog_accepted"] == 1000
     assert found["backlog_left"] <= found["backlog_at_start"] <= 1000
+    assert found["second_flood"] == 400
+    assert 0 < found["second_flood_share"] <= 1
     assert found["high_p99_ratio"] > 0
     assert found["other_tenant_p99_ratio"] > 0
