@@ -27,7 +27,8 @@ from clarion.client.embedded.hosts import HOSTS
 pytestmark = pytest.mark.timeout(420)
 
 COUNT = 5000
-HOSTED_COUNT = 1500
+HOSTED_COUNT = 4000
+BATCH = 100
 PEOPLE = 250
 VICTIMS = (*SERVICES, "nats", "valkey", "postgres")
 # Ten sends: seven push, two email, one sms, and in-app with the last of each.
@@ -196,8 +197,7 @@ async def _kill_in_turn(run: Run, victims: tuple[str, ...], count: int) -> None:
     share = -(-count // len(victims))
     for number, victim in enumerate(victims):
         mine = sendings[number * share : (number + 1) * share]
-        third = -(-len(mine) // 3)
-        batches = [mine[at : at + third] for at in range(0, len(mine), third)]
+        batches = [mine[at : at + BATCH] for at in range(0, len(mine), BATCH)]
         pid = run.stack.process(victim).pid
         before = await run.deliveries()
         sending = asyncio.create_task(run.send_in_turn(batches))
