@@ -6,7 +6,7 @@ import asyncio
 import base64
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
@@ -175,6 +175,7 @@ class FrontDoor:
     scheduler: InMemoryScheduler
     keys: InMemoryIdempotencyKeys
     caller: Caller
+    asked_ahead: list[tuple[str, Mapping[str, str]]]
 
     async def accept(self, notification: Notification) -> Any:
         return await self.acceptance.accept(notification, self.caller)
@@ -213,10 +214,17 @@ async def front_door(clock: FakeClock) -> AsyncIterator[FrontDoor]:
         settings.max_notification_bytes,
         settings.max_schedule,
     )
-    acceptance = Acceptance(store, limits, clock)
+    asked_ahead: list[tuple[str, Mapping[str, str]]] = []
+
+    def ask_ahead(tenant: str, user_ids: Mapping[str, str]) -> None:
+        asked_ahead.append((tenant, user_ids))
+
+    acceptance = Acceptance(store, limits, clock, ask_ahead=ask_ahead)
     caller = Caller("demo", "key-1", frozenset({"*"}))
     broadcasting = Broadcasting(store, limits, clock, BuiltInTypes())
-    yield FrontDoor(acceptance, broadcasting, publisher, scheduler, keys, caller)
+    yield FrontDoor(
+        acceptance, broadcasting, publisher, scheduler, keys, caller, asked_ahead
+    )
     for group in groups.values():
         await group.close()
 

@@ -225,3 +225,17 @@ async def test_a_batch_of_which_nothing_is_stored_is_refused_as_a_whole(
     front_door.publisher.error = StreamFullError(retry_after=timedelta(seconds=1))
     with pytest.raises(StreamFullError):
         await front_door.accept_all([notify(), notify(priority="low"), notify(type="")])
+
+
+async def test_whose_profile_is_needed_soon_is_told(
+    front_door: Any, notify: Any, clock: FakeClock
+) -> None:
+    later = notify(user_id="eve", scheduled_at=clock.now() + HOUR)
+    wrong = notify(user_id="bob", type="")
+    one = await front_door.accept(notify())
+    await front_door.accept(later)
+    two, _, _ = await front_door.accept_all([notify(user_id="cy"), later, wrong])
+    assert front_door.asked_ahead == [
+        ("demo", {one.notification_id: "ada"}),
+        ("demo", {two.notification_id: "cy"}),
+    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from clarion.api.event.v1.work_pb2 import IntakeItem
@@ -31,6 +31,10 @@ batch does not keep everybody else waiting."""
 _ORDERED = IntakeItem(ordered=True).SerializeToString()
 
 
+AskAhead = Callable[[str, Mapping[str, str]], None]
+"""Told of a tenant what will be decided soon: notification id -> user id."""
+
+
 class Acceptance:
     """Accepts notifications."""
 
@@ -40,7 +44,9 @@ class Acceptance:
         limits: AdmissionLimits,
         clock: Clock,
         types: Types | None = None,
+        ask_ahead: AskAhead | None = None,
     ) -> None:
+        self._ask_ahead = ask_ahead
         self._store = store
         self._limits = limits
         self._clock = clock
@@ -62,6 +68,9 @@ class Acceptance:
             metrics.record_refused("invalid_argument")
             raise InvalidArgumentError(violations=wrong)
         entry = self._entry(notification, encoded, policy, _Arrival(caller, now))
+        if self._ask_ahead is not None and not entry.is_scheduled:
+            user_id = notification.user_id
+            self._ask_ahead(caller.tenant, {entry.notification_id: user_id})
         await self._store.put([entry])
         if isinstance(entry.answer, ClarionError):
             raise entry.answer
@@ -77,6 +86,7 @@ class Acceptance:
         now = self._clock.now()
         arrival = _Arrival(caller, now)
         answers: list[Entry | ClarionError] = []
+        needed: dict[str, str] = {}
         for index, notification in enumerate(notifications):
             path = f"notifications[{index}]"
             policy = self._types.policy(caller.tenant, notification.type)
@@ -88,9 +98,14 @@ class Acceptance:
                 metrics.record_refused("invalid_argument")
                 answers.append(InvalidArgumentError(violations=wrong))
             else:
-                answers.append(self._entry(notification, encoded, policy, arrival))
+                entry = self._entry(notification, encoded, policy, arrival)
+                answers.append(entry)
+                if not entry.is_scheduled:
+                    needed[entry.notification_id] = notification.user_id
             if index % _CHECKED_AT_ONCE == _CHECKED_AT_ONCE - 1:
                 await asyncio.sleep(0)
+        if self._ask_ahead is not None:
+            self._ask_ahead(caller.tenant, needed)
         entries = [entry for entry in answers if isinstance(entry, Entry)]
         await self._store.put(entries)
         failed = [e.error for e in entries if isinstance(e.error, TransientError)]

@@ -31,6 +31,7 @@ from clarion.router.neighbours import GrpcNeighbours
 from clarion.router.ordering import ValkeyTurns
 from clarion.router.overflowing import Overflow, OverflowScheduler
 from clarion.router.parts import Parts
+from clarion.router.profiles import Profiles
 from clarion.router.registry.wiring import add_types
 from clarion.router.rescheduling import Rescheduling
 from clarion.router.riding import Riding
@@ -153,18 +154,19 @@ async def build(service: Service, settings: Settings) -> None:
         settings.max_schedule,
     )
     types = await add_types(service, streams, pool, settings.channel_names())
-    acceptance = Acceptance(store, limits, clock, types)
-    cancels = ValkeyCancelMarks(valkey, settings.cancel_window)
-    digest_table = PostgresDigestTable(pool)
-    removal = DigestRemoval(
-        digest_table,
-        Breaker("postgres", POSTGRES_PATIENCE, POSTGRES_PAUSE, clock),
-    )
     neighbours = GrpcNeighbours(
         service.channel("recipients"),
         service.channel("ratelimit"),
         service.channel("templating"),
         settings.neighbour_deadline,
+    )
+    profiles = Profiles(neighbours, waits, clock)
+    acceptance = Acceptance(store, limits, clock, types, profiles.ask_ahead)
+    cancels = ValkeyCancelMarks(valkey, settings.cancel_window)
+    digest_table = PostgresDigestTable(pool)
+    removal = DigestRemoval(
+        digest_table,
+        Breaker("postgres", POSTGRES_PATIENCE, POSTGRES_PAUSE, clock),
     )
     giving_back = GivingBack(neighbours, scheduler, clock, ValkeyUnsentCounts(valkey))
     cancellation = Cancellation(
@@ -200,6 +202,7 @@ async def build(service: Service, settings: Settings) -> None:
         stepping=Stepping(escalations, scheduler),
         riding=riding,
         giving_back=giving_back,
+        profiles=profiles,
     )
     escalating = Escalating(
         router, escalations, scheduler, streams.publisher, types, clock

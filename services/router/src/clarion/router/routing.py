@@ -16,7 +16,6 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from clarion.api.event.v1.work_pb2 import DigestFold, IntakeItem
 from clarion.api.ratelimit.v1.rate_limit_service_pb2 import AcquireItem
-from clarion.api.recipients.v1.recipient_service_pb2 import RecipientProfile
 from clarion.api.templating.v1.template_service_pb2 import RenderResult
 from clarion.router.collapsing import Collapsing, InMemoryLatest
 from clarion.router.deciding import decide
@@ -34,6 +33,7 @@ from clarion.router.ordering import InMemoryTurns, Turn, Turns, turn_of
 from clarion.router.permits import apply_permit, permit_for, unused_permit
 from clarion.router.plan import Plan
 from clarion.router.ports import Neighbours
+from clarion.router.profiles import Profiles
 from clarion.router.releasing import Release, release_of
 from clarion.router.riding import Riding
 from clarion.router.strategies.escalations import InMemoryEscalations
@@ -81,12 +81,14 @@ class Router:
         stepping: Stepping | None = None,
         riding: Riding | None = None,
         giving_back: GivingBack | None = None,
+        profiles: Profiles | None = None,
     ) -> None:
         self._governor = governor or Governor(STEP)
         self._hand_over = HandOver(
             publisher, riding or Riding(Waits(clock), timedelta(0))
         )
         self._neighbours = neighbours
+        self._profiles = profiles or Profiles(neighbours, Waits(clock), clock)
         self._giving_back = giving_back or GivingBack(
             neighbours, scheduler, clock, InMemoryUnsentCounts()
         )
@@ -157,24 +159,12 @@ class Router:
         return Step()
 
     async def _decide(self, tenant: str, items: Sequence[IntakeItem]) -> list[Plan]:
-        user_ids = list({item.notification.user_id: None for item in items})
-        profiles: dict[str, RecipientProfile] = dict(
-            zip(
-                user_ids,
-                await self._neighbours.recipients(tenant, user_ids),
-                strict=True,
-            )
-        )
+        profiles = await self._profiles.of(tenant, items)
         now = self._clock.now()
         policy = self._types.policy
         return [
-            decide(
-                item,
-                profiles[item.notification.user_id],
-                now,
-                policy(tenant, item.notification.type),
-            )
-            for item in items
+            decide(item, profile, now, policy(tenant, item.notification.type))
+            for item, profile in zip(items, profiles, strict=True)
         ]
 
     async def _limit(self, tenant: str, plans: Sequence[Plan]) -> None:
