@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -151,6 +152,27 @@ async def test_a_wrong_password_is_refused(
     ) as response:
         assert response.status == 401
         assert (await response.json())["code"] == 20003
+
+
+@pytest.mark.parametrize(
+    ("overrides", "posts"),
+    [("", 1), ("#rc=2&rp=ct", 1), ("#rc=1&rp=all", 2), ("#rc=2&rp=ct,5xx", 3)],
+)
+async def test_what_is_not_taken_is_posted_again_as_its_url_says(
+    sandbox: RunningSandbox,
+    send: Callable[..., Any],
+    hooks: Any,
+    wait_until: Any,
+    overrides: str,
+    posts: int,
+) -> None:
+    hooks.statuses = [503] * 4
+    await sandbox.script([{"action": {"receipts": [{"status": "read"}]}}])
+    await send(StatusCallback=callback(hooks) + overrides)
+    await wait_until(lambda: len(hooks.got) == posts)
+    while (await sandbox.receipts())["pending"]:  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
+    assert [form["MessageStatus"] for form in hooks.forms()] == ["read"] * posts
 
 
 async def test_stop_is_posted_and_holds_until_start(

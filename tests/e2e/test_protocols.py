@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import struct
 
 import aiohttp
@@ -184,3 +185,21 @@ async def test_forged_webhook_is_refused(mesh):
     async with mesh.rest.http.post(url, data=form, headers=headers) as response:
         body = await response.json()
     assert (response.status, body["details"][0]["reason"]) == (403, "INVALID_SIGNATURE")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "size", "expected"),
+    [
+        ("GET", "/webhooks/sms/twilio", 0, (405, "NOT_IMPLEMENTED")),
+        ("POST", "/webhooks/sms/another", 0, (404, "NOT_FOUND")),
+        ("POST", "/webhooks/sms/twilio/more", 0, (404, "NOT_FOUND")),
+        ("POST", "/webhooks/sms/twilio", 2**20 + 1, (413, "REQUEST_TOO_LARGE")),
+    ],
+)
+async def test_what_is_no_webhook_is_refused_in_the_common_shape(
+    mesh, method, path, size, expected
+):
+    url, body = f"{mesh.rest.url}{path}", io.BytesIO(b"x" * size)
+    async with mesh.rest.http.request(method, url, data=body) as response:
+        problem = await response.json()
+    assert (response.status, problem["details"][0]["reason"]) == expected

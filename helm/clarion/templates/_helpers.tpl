@@ -26,6 +26,9 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- define "clarion.environment" -}}
 {{- $connections := .root.Values.connections -}}
 - {name: CLARION_LISTEN, value: "0.0.0.0:50051"}
+{{- if .service.webhooks }}
+- {name: CLARION_WEBHOOK_LISTEN, value: "0.0.0.0:50052"}
+{{- end }}
 - {name: CLARION_DRAIN_SECONDS, value: {{ .service.drainSeconds | quote }}}
 - {name: CLARION_STREAM_REPLICAS, value: {{ .root.Values.streamReplicas | quote }}}
 - {name: CLARION_API_KEYS_FILE, value: /etc/clarion/credentials/api-keys.json}

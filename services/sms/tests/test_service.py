@@ -11,15 +11,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import grpc
+import aiohttp
 import pytest
 from aiohttp import web
-from google.api.httpbody_pb2 import HttpBody
+from yarl import URL
 
-from clarion.api.channel.v1 import webhook_service_pb2 as pb
-from clarion.api.channel.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from clarion.api.event.v1 import notification_event_pb2 as event_pb
 from clarion.api.event.v1.work_pb2 import DeliveryChunk, DeliveryJob
+from clarion.client.embedded import ports
 from clarion.runtime.config import Secret
 from clarion.runtime.delivery.in_memory import make_job
 from clarion.runtime.jetstream import Streams
@@ -35,37 +34,27 @@ ADA, OURS = "+15550100001", "+15005550006"
 
 
 class Edge:
-    """HTTP to WebhookService, as the edge does it."""
+    """Passes webhooks on as they come, as the edge does."""
 
     def __init__(self) -> None:
         self.url = ""
+        self.upstream = ""
         self.answered: list[int] = []
-        self._stub: Any = None
-
-    def serve(self, channel: grpc.aio.Channel) -> None:
-        self._stub = WebhookServiceStub(channel)
 
     async def handle(self, request: web.Request) -> web.Response:
-        content_type = request.headers["content-type"]
-        raw = HttpBody(content_type=content_type, data=await request.read())
-        names = request.match_info
-        try:
-            response = await self._stub.ReceiveWebhook(
-                pb.ReceiveWebhookRequest(
-                    channel=names["channel"], provider=names["provider"], raw=raw
-                ),
-                metadata=(
-                    ("x-envoy-original-path", request.raw_path),
-                    ("x-twilio-signature", request.headers["x-twilio-signature"]),
-                ),
+        url = URL(self.upstream + request.raw_path, encoded=True)
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(
+                url, data=await request.read(), headers=request.headers
+            ) as answer,
+        ):
+            self.answered.append(answer.status)
+            return web.Response(
+                body=await answer.read(),
+                status=answer.status,
+                content_type=answer.content_type,
             )
-        except grpc.aio.AioRpcError as error:
-            self.answered.append(503)
-            return web.Response(status=503, text=error.details())
-        self.answered.append(200)
-        return web.Response(
-            body=response.raw.data, content_type=response.raw.content_type
-        )
 
 
 @dataclass
@@ -142,6 +131,8 @@ async def mesh(
             recipients_target=recipients_server.target,
             drain=timedelta(seconds=2),
         )
+        listen = f"127.0.0.1:{ports.free_port()}"
+        edge.upstream = f"http://{listen}"
         service = Service("sms", shared)
         stack.push_async_callback(service.stop)
         await build(
@@ -151,12 +142,10 @@ async def mesh(
                 twilio_auth_token=Secret(sandbox.twilio_auth_token),
                 twilio_url=sandbox.twilio_url,
                 public_url=edge.url,
+                webhook_listen=listen,
             ),
         )
         await service.start()
-        channel = grpc.aio.insecure_channel(f"127.0.0.1:{service.port}")
-        stack.push_async_callback(channel.close)
-        edge.serve(channel)
         yield Mesh(streams, sandbox, edge)
 
 
@@ -222,3 +211,16 @@ async def test_a_provider_that_is_away_is_tried_again(mesh: Mesh) -> None:
     retrying, sent, _ = await mesh.until("RETRYING", "SENT", "DELIVERED")
     assert retrying.reason == "provider_unavailable"
     assert sent.attempt.attempt == 2
+
+
+async def test_a_receipt_that_cannot_be_dealt_with_comes_again(
+    mesh: Mesh, recipients: Any
+) -> None:
+    recipients.is_down = True
+    opted_out = {"status": "undelivered", "after_ms": 10, "error_code": "21610"}
+    await mesh.sandbox.script([{"action": {"receipts": [opted_out]}}])
+    await mesh.publish(text_to())
+    await wait_until(lambda: 503 in mesh.edge.answered)
+    recipients.is_down = False
+    await wait_until(lambda: mesh.edge.answered[-1] == 200)
+    assert recipients.suppressed == {("demo", ADA): "stop"}

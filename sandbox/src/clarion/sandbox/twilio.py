@@ -9,13 +9,13 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Mapping
-from datetime import timedelta
 from email.utils import formatdate
 from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from clarion.sandbox import catalog
+from clarion.sandbox.connection_overrides import overrides_of
 from clarion.sandbox.exchange import Reply, Request, json_reply, retry_header, settle
 from clarion.sandbox.receipts import Post, ReceiptSender
 from clarion.sandbox.record import FULL_RECORDS, Arrival, Store
@@ -215,12 +215,13 @@ class Twilio:
             "i-twilio-idempotency-token": str(uuid.uuid4()),
         }
         body = urlencode(params).encode()
+        overrides = overrides_of(url)
         self._receipts.send(
             Post(
                 *("twilio", event, sid, url),
                 sign=lambda: (headers, body),
-                # Twilio tries once more when it finds nobody listening.
-                retries=(timedelta(seconds=1),),
+                retries=overrides.retries,
+                retry_on_status=overrides.retry_on_status,
             )
         )
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import timedelta
 from time import monotonic
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import grpc
 
@@ -28,6 +28,19 @@ if TYPE_CHECKING:
     from clarion.runtime.jetstream import Consumer, Streams
 
 logger = logging.getLogger(__name__)
+
+
+class Listener(Protocol):
+    """What takes calls beside the gRPC server."""
+
+    async def start(self) -> None:
+        """Listens; OSError when the address cannot be had."""
+        ...
+
+    async def stop(self, grace: float) -> None:
+        """Takes no more, and ends what outlasts the grace (seconds)."""
+        ...
+
 
 # One resource that does not close must not keep the others from being closed.
 _CLOSE_SECONDS = 5.0
@@ -63,6 +76,7 @@ class Service:
         )
         self._supervisor = Supervisor()
         self._channels: dict[str, MeshChannel] = {}
+        self._listeners: list[Listener] = []
         self._consumers: list[Consumer] = []
         self._tasks: list[tuple[str, Callable[[], Coroutine[Any, Any, None]]]] = []
         self._closers: list[Callable[[], Awaitable[None]]] = []
@@ -161,6 +175,10 @@ class Service:
         """Serves a servicer; the names of its services are found by themselves."""
         self._server.add(add_to_server, servicer, *service_names)
 
+    def add_listener(self, listener: Listener) -> None:
+        """Runs a listener: started and stopped with the server."""
+        self._listeners.append(listener)
+
     def add_consumer(self, consumer: Consumer) -> None:
         """Runs a consumer: started after the server, stopped before it."""
         self._consumers.append(consumer)
@@ -178,8 +196,10 @@ class Service:
         self._closers.append(close)
 
     async def start(self) -> None:
-        """Starts the server, then consumers and tasks, then readiness."""
+        """Starts server and listeners, then consumers and tasks, then readiness."""
         await self._server.start()
+        for listener in self._listeners:
+            await listener.start()
         for name, task in self._tasks:
             self._supervisor.start(name, task)
         for consumer in self._consumers:
@@ -196,7 +216,7 @@ class Service:
         return await self._supervisor.failed()
 
     async def stop(self) -> None:
-        """Stops in order: NOT_SERVING, consumers, server, tasks, resources.
+        """Stops in order: NOT_SERVING, consumers, servers, tasks, resources.
 
         Work under way has ``settings.drain`` to finish, consumers and RPCs together.
         """
@@ -208,7 +228,11 @@ class Service:
         await asyncio.gather(
             *(self._stop_consumer(consumer) for consumer in self._consumers)
         )
-        await self._server.stop(max(0.0, drain - (monotonic() - started)))
+        left = max(0.0, drain - (monotonic() - started))
+        await asyncio.gather(
+            self._server.stop(left),
+            *(listener.stop(left) for listener in self._listeners),
+        )
         await self._supervisor.stop()
         for close in reversed(self._closers):
             try:

@@ -11,6 +11,7 @@ from clarion.api.recipients.v1.consent_service_pb2_grpc import ConsentServiceStu
 from clarion.runtime.clock import SystemClock
 from clarion.runtime.delivery import add_channel
 from clarion.runtime.delivery.reached import ValkeyReached
+from clarion.runtime.http.webhooks import WebhookListener
 from clarion.runtime.jetstream.event_publisher import (
     RESULTS_SPACING,
     event_publisher,
@@ -57,3 +58,5 @@ async def build(service: Service, settings: Settings) -> None:
             ),
         ),
     )
+    if settings.webhook_listen:
+        service.add_listener(WebhookListener(service, settings.webhook_listen))

@@ -16,6 +16,7 @@ from clarion.runtime.errors import (
     InvalidSignatureError,
     NotFoundError,
 )
+from clarion.runtime.http.webhooks import PATH_METADATA
 from clarion.sms import metrics
 from clarion.sms.callback_url import delivery_ref
 from clarion.sms.callbacks import read_form
@@ -26,9 +27,6 @@ from clarion.sms.signature import (
     SignatureCheck,
 )
 from clarion.sms.suppressing import CHANNEL, SOURCE
-
-PATH_METADATA = "x-envoy-original-path"
-"""Path and query as the provider called them; the edge sets it."""
 
 _MOST_FIELDS = 200
 _NOTHING_TO_SAY = pb.ReceiveWebhookResponse(

@@ -29,6 +29,8 @@ class Settings:
     characters, or a messaging service (MG...)."""
     public_url: str
     """The base URL of the edge as the provider sees it. Signatures cover it."""
+    webhook_listen: str = ""
+    """host:port where webhooks come by HTTP/1.1; empty: by gRPC alone."""
     twilio_url: str = "https://api.twilio.com"
     twilio_shared_key: Secret | None = None
     """The key of webhooks that are signed with HMAC-SHA256."""
@@ -63,6 +65,8 @@ class Settings:
                 "CLARION_TWILIO_FROM is no sender: give an E.164 number, a short "
                 "code, a name of up to 11 letters and digits, or MG..."
             )
+        if self.webhook_listen and not self.webhook_listen.rpartition(":")[2].isdigit():
+            raise ValueError("CLARION_WEBHOOK_LISTEN has no port: give host:port")
         _ = self.tenants
         if not 1 <= self.twilio_connections <= 1000:
             raise ValueError(

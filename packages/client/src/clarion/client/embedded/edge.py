@@ -13,7 +13,7 @@ from pathlib import Path
 from string import Template
 from urllib.parse import urlsplit
 
-from clarion.client.embedded.environment import SERVICES
+from clarion.client.embedded.environment import SERVICES, WEBHOOK_LISTENERS
 from clarion.client.embedded.errors import EmbeddedError
 from clarion.client.embedded.ports import HOST
 
@@ -56,6 +56,9 @@ def values(
     }
     for name in SERVICES:
         filled |= {f"{name}_host": HOST, f"{name}_port": ports[name]}
+    for listener in WEBHOOK_LISTENERS:
+        name = listener.replace(".", "_")
+        filled |= {f"{name}_host": HOST, f"{name}_port": ports[listener]}
     endpoint = urlsplit(otlp_endpoint)
     if endpoint.hostname:
         filled |= {

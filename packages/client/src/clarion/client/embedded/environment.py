@@ -21,6 +21,8 @@ SERVICES = (
     "recipients",
     "tracking",
 )
+WEBHOOK_LISTENERS = ("sms.webhooks",)
+"""Services that take webhooks by HTTP/1.1, as names of ports."""
 SANDBOX_LISTENERS = ("fcm", "push_tls", "twilio", "sendgrid", "smtp", "control")
 
 _PUSH = MappingProxyType(
@@ -87,6 +89,8 @@ def of_service(
     for service in SERVICES:
         variables[f"CLARION_{service.upper()}_TARGET"] = f"{HOST}:{ports[service]}"
     variables |= _OWN.get(name, {})
+    if (listener := f"{name}.webhooks") in WEBHOOK_LISTENERS:
+        variables["CLARION_WEBHOOK_LISTEN"] = f"{HOST}:{ports[listener]}"
     for variable, entry in _PROVIDERS.get(name, {}).items():
         if entry in sandbox:
             variables[variable] = sandbox[entry]

@@ -261,3 +261,4 @@ def _port_names() -> Iterator[str]:
     yield from ("nats", "nats.monitor", "postgres", "valkey", "envoy", "envoy.admin")
     yield from (f"sandbox.{listener}" for listener in SANDBOX_LISTENERS)
     yield from SERVICES
+    yield from environment.WEBHOOK_LISTENERS
