@@ -58,7 +58,7 @@ routes={
   {verb="GET", pattern="^/api/v1/health$", bound={}, query={}},
   {verb="GET", pattern="^/api/v1/notifications/[^/]+$", bound={["notification_id"]=true}, query={}},
   {verb="GET", pattern="^/api/v1/notifications/[^/]+:explain$", bound={["notification_id"]=true}, query={}},
-  {verb="GET", pattern="^/api/v1/notifications$", bound={}, query={["pageSize"]="int32", ["pageToken"]="string", ["page_size"]="int32", ["page_token"]="string", ["status"]="string", ["type"]="string", ["userId"]="string", ["user_id"]="string"}},
+  {verb="GET", pattern="^/api/v1/notifications$", bound={}, query={["broadcastId"]="string", ["broadcast_id"]="string", ["pageSize"]="int32", ["pageToken"]="string", ["page_size"]="int32", ["page_token"]="string", ["status"]="string", ["type"]="string", ["userId"]="string", ["user_id"]="string"}},
   {verb="GET", pattern="^/api/v1/reconciliation$", bound={}, query={["endTime"]="timestamp", ["end_time"]="timestamp", ["startTime"]="timestamp", ["start_time"]="timestamp"}},
 },
 types={

@@ -50,6 +50,7 @@ def event_of(plan: Plan, rendered: Rendered) -> NotificationEvent:
     decided.notification.CopyFrom(notification)
     decided.accepted_time.CopyFrom(item.accepted_time)
     decided.key_id = item.key_id
+    decided.broadcast_id = item.broadcast_id
     trace = decided.decision
     trace.category, trace.priority = plan.category, plan.priority
     trace.strategy, trace.release = plan.strategy, item.release
@@ -170,6 +171,7 @@ def test_what_is_put_together_says_what_messages_would(
         notification_id="n" * 36,
         tenant_id="demo",
         key_id=key,
+        broadcast_id=key,
         notification=notification,
         release=release,
         channels=channels,

@@ -133,6 +133,7 @@ async def test_each_subscriber_gets_a_notification(broadcast: IntakeItem) -> Non
     expected = IntakeItem()
     expected.CopyFrom(broadcast)
     expected.notification_id = member_id("demo", BROADCAST, "ada")
+    expected.broadcast_id = BROADCAST
     expected.notification.user_id = "ada"
     expected.notification.ClearField("idempotency_key")
     expected.ClearField("broadcast")

@@ -73,6 +73,7 @@ class Make:
         *,
         at: float = 0.0,
         category: str = "order_updates",
+        broadcast: str = "",
         **more: Any,
     ) -> pb2.NotificationEvent:
         """``channels``: channel -> ids of its deliveries, or outcome and reason."""
@@ -93,6 +94,7 @@ class Make:
             decision=decision_pb2.DecisionTrace(
                 category=category, priority="high", channels=choices
             ),
+            broadcast_id=broadcast,
         )
         decided.accepted_time.FromDatetime(START)
         return self.event("decided", notification, at=at, decided=decided, **more)

@@ -72,13 +72,17 @@ async def test_old_notifications_are_forgotten_with_all_that_is_theirs(
     n = make.id()
     push = make.delivery(n)
     await writer.write(
-        make.batch(make.decided(n, {"push": [push]}), make.attempt("sent", n, push, 1))
+        make.batch(
+            make.decided(n, {"push": [push]}, broadcast=make.id()),
+            make.attempt("sent", n, push, 1),
+        )
     )
     await maintenance.round()
     assert await count(pool, "notifications") == 1
+    assert await count(pool, "broadcast_states") == 1
     clock.set(datetime(2026, 12, 24, tzinfo=UTC))
     await maintenance.round()
-    for table in ("notifications", "deliveries", "attempts"):
+    for table in ("notifications", "deliveries", "attempts", "broadcast_states"):
         assert await count(pool, table) == 0
     async with pool.connection() as connection:
         cursor = await connection.execute("SELECT DISTINCT grain FROM counters")

@@ -98,3 +98,52 @@ async def test_what_the_first_release_was_told_folds_and_goes_on(told_before, ma
     assert await fetched(pool, "SELECT outcomes FROM notifications") == [
         (state.bits(Status.DELIVERED, Status.SKIPPED),)
     ]
+
+
+SECOND = """
+SET search_path TO tracking;
+INSERT INTO notifications (notification_id, accepted_time, facts, outcomes, tenant_id,
+    user_id, type, category, priority, event_ids, deliveries)
+VALUES (%(n)s, %(at)s, %(facts)s, %(outcomes)s, 'demo', 'ada', 'order', 'orders',
+    'high', uuid_send(%(decided)s::uuid),
+    ARRAY[ROW(%(push)s, 5, %(at)s, 2, 'push', '')::delivery]);
+"""
+
+
+async def test_what_was_decided_before_broadcasts_were_known_goes_on_without_one(
+    empty_database, make
+):
+    url, n, push = empty_database, make.id(), make.id()
+    migrations = migrations_of("tracking")
+    migrate(url, "tracking", migrations[:2])
+    values = {
+        "n": n,
+        "push": push,
+        "at": f"{DAY} 12:00+00",
+        "decided": make.id(),
+        "facts": int(state.Fact.ACCEPTED | state.Fact.DECIDED),
+        "outcomes": state.bits(Status.PLANNED),
+    }
+    with psycopg.connect(url, cursor_factory=psycopg.ClientCursor) as connection:
+        connection.execute(SECOND, values)
+    migrate(url, "tracking", migrations)
+    pool = await open_pool(url, "tracking")
+    member, broadcast = make.id(), make.id()
+    await Writer(pool, Arrivals()).write(
+        make.batch(
+            make.attempt("sent", n, push, 1),
+            make.decided(member, {"sms": ("skipped", "off")}, broadcast=broadcast),
+        )
+    )
+    assert await fetched(
+        pool,
+        "SELECT notification_id::text, broadcast_id::text, outcomes FROM notifications"
+        " ORDER BY broadcast_id NULLS FIRST",
+    ) == [
+        (n, None, state.bits(Status.SENT)),
+        (member, broadcast, state.bits(Status.SKIPPED)),
+    ]
+    assert await fetched(
+        pool, "SELECT broadcast_id::text, number FROM broadcast_states"
+    ) == [(broadcast, 1)]
+    await pool.close()

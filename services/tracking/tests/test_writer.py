@@ -22,11 +22,12 @@ pytestmark = pytest.mark.integration
 TABLES = (
     "SELECT event_id::text, kind FROM events",
     "SELECT notification_id::text, accepted_time, facts, outcomes, user_id, type,"
-    " category, priority FROM notifications",
+    " category, priority, broadcast_id::text FROM notifications",
     "SELECT delivery_id::text, channel, status, reason, status_time FROM deliveries",
     "SELECT delivery_id::text, attempt, outcome, attempt_time FROM attempts",
     "SELECT grain, bucket, metric, channel, type, category, value FROM counters"
     " WHERE value <> 0",
+    "SELECT broadcast_id::text, mask, number FROM broadcast_states WHERE number <> 0",
 )
 
 
@@ -41,7 +42,7 @@ async def everything(pool):
 
 async def forget(pool):
     async with pool.connection() as connection:
-        await connection.execute("TRUNCATE events, notifications, counters")
+        await connection.execute("TRUNCATE events, notifications, counters, broadcast_states")
 
 
 async def total(pool, metric):
@@ -55,7 +56,10 @@ async def total(pool, metric):
 
 @pytest.fixture
 def story(make):
-    """A person with a phone, a mail and a skipped SMS; in the order of happening."""
+    """A person with a phone, a mail and a skipped SMS; in the order of happening.
+
+    The person subscribed to what was told to all.
+    """
     n = make.id()
     push, mail = make.delivery(n), make.delivery(n, "email")
     about_mail = {"channel": "email"}
@@ -65,6 +69,7 @@ def story(make):
             n,
             {"push": [push], "email": [mail], "sms": ("skipped", "no_address")},
             at=1,
+            broadcast=make.id(),
         ),
         make.attempt("retrying", n, push, 1, at=2),
         make.attempt("unknown", n, push, 2, at=3),

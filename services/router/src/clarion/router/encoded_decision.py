@@ -121,7 +121,7 @@ def decided_event(
     user_id = plan.user_id.encode()
     return b"".join(
         (
-            _sender(item.tenant_id, item.key_id),
+            _sender(item.tenant_id, item.key_id, item.broadcast_id),
             _kind(plan.type),
             occurred_time,
             _EVENT_ID,
@@ -141,10 +141,11 @@ def decided_event(
 
 
 @lru_cache(maxsize=4096)
-def _sender(tenant: str, key_id: str) -> bytes:
-    """What the events of one sender say; the key is a part of ``decided``."""
+def _sender(tenant: str, key_id: str, broadcast_id: str) -> bytes:
+    """What the events of one sender say; all but the tenant is a part of ``decided``."""
     event = NotificationEvent(tenant_id=tenant)
     event.decided.key_id = key_id
+    event.decided.broadcast_id = broadcast_id
     return event.SerializeToString()
 
 

@@ -179,6 +179,7 @@ def encoded_notifications(
     item.ClearField("broadcast")
     item.ClearField("trace_parent")
     item.notification.ClearField("idempotency_key")
+    item.broadcast_id = broadcast.notification_id
     for user_id in user_ids:
         item.notification_id = member_id(
             broadcast.tenant_id, broadcast.notification_id, user_id

@@ -122,7 +122,11 @@ class Batch:
             # The last thing that may be refused: from here on the batch is changed.
             decided = event.decided
             choices = _choices(decided.decision)
+            broadcast = decided.broadcast_id
+            broadcast_id = uuid_bytes(broadcast, "broadcast_id") if broadcast else None
             story = self._story(id, event, type_, at)
+            if broadcast_id is not None:
+                story.broadcast_id = broadcast_id
             self._decided(decided, story, choices, at)
             detail = decided.SerializeToString()
         else:

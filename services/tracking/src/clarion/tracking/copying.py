@@ -17,6 +17,7 @@ _START = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _END = b"\xff\xff"
 _LENGTH = Struct(">i").pack
 _NULL = _LENGTH(-1)
+_UUID_PREFIX = _LENGTH(16)
 _PREFIXED_LONG = Struct(">iq").pack
 _EVENT = Struct(">hi16si16siiiqi16sih").pack
 _NOTIFICATION = Struct(">hi16siq").pack
@@ -59,9 +60,9 @@ def notifications(stories: Mapping[bytes, Story], types: Types) -> bytes:
     parts: list[bytes] = [_START]
     for id, story in stories.items():
         due, category, ids = story.due_time, story.category, story.event_ids
-        user = story.user_id.encode()
+        user, broadcast = story.user_id.encode(), story.broadcast_id
         parts += (
-            _NOTIFICATION(13, 16, id, 8, story.accepted_time),
+            _NOTIFICATION(14, 16, id, 8, story.accepted_time),
             _NULL if due is None else _PREFIXED_LONG(8, due),
             _MASKS(4, story.facts, 4, story.outcomes()),
             words[story.tenant_id],
@@ -74,6 +75,7 @@ def notifications(stories: Mapping[bytes, Story], types: Types) -> bytes:
             ids,
             composites.deliveries(types.delivery, story.deliveries, words),
             composites.attempts(types.attempt, story.attempts, words),
+            _NULL if broadcast is None else _UUID_PREFIX + broadcast,
         )
     parts.append(_END)
     return b"".join(parts)

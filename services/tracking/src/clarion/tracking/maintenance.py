@@ -86,6 +86,10 @@ class Maintenance:
                 row = await cursor.fetchone()
                 forgotten = row[0] if row else 0
         async with self._pool.connection() as connection:
+            # Behind the notifications that they count.
+            await connection.execute(
+                QUERIES["forget_broadcast_states"], {"before": before}
+            )
             for grain, kept in GRAIN_RETENTION.items():
                 await connection.execute(
                     QUERIES["forget_counters"],

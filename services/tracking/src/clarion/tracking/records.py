@@ -45,6 +45,7 @@ def summary(
         priority=row.priority,
         status=status,
         deliveries=delivery_records(deliveries, attempts),
+        broadcast_id=uuid_text(row.broadcast_id) if row.broadcast_id else "",
     )
     if row.mask & state.Fact.ACCEPTED:
         record.accepted_time.CopyFrom(timestamp(row.accepted_time))
@@ -119,6 +120,14 @@ def _add_page(record: tracking_pb2.NotificationRecord, page: event_pb2.Spread) -
     broadcast.is_complete |= page.is_complete
     if page.HasField("notification"):
         record.request.CopyFrom(page.notification)
+
+
+def add_states(
+    record: tracking_pb2.BroadcastRecord, states: Iterable[tuple[int, int]]
+) -> None:
+    """Adds how many of its notifications have which status, from their masks."""
+    for mask, number in states:
+        record.statuses[state.notification_status(mask)] += number
 
 
 def _take_over(known: DecisionTrace, later: DecisionTrace) -> None:

@@ -39,6 +39,8 @@ class NotificationRow:
     type: str
     category: str | None
     priority: str
+    broadcast_id: bytes | None
+    """The broadcast that it is a part of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,14 @@ class Filters:
     user_id: str = ""
     status: str = ""
     type: str = ""
+    broadcast_id: str = ""
+
+    @property
+    def scope(self) -> tuple[str, ...]:
+        """What a page token of such a list is bound to."""
+        known = (self.user_id, self.status, self.type)
+        # Without one it is what the release before has bound its tokens to.
+        return (*known, self.broadcast_id) if self.broadcast_id else known
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +154,17 @@ class Repository:
             "user_id": filters.user_id,
             "status": filters.status,
             "type": filters.type,
+            "broadcast_id": filters.broadcast_id or None,
             "limit": limit,
         }
         text = QUERIES["list_notifications"].replace(b"{status}", _STATUS_SQL)
         return [NotificationRow(*row) for row in await self._rows(text, parameters)]
+
+    async def broadcast_states(self, broadcast_id: bytes) -> list[tuple[int, int]]:
+        """(facts and outcomes, how many of the broadcast's notifications have them)"""
+        parameters = {"broadcast_id": broadcast_id.hex()}
+        rows = await self._rows(QUERIES["broadcast_states"], parameters)
+        return [(mask, number) for mask, number in rows]
 
     async def reconciliation(
         self, tenant: str, start: datetime, end: datetime, most: int

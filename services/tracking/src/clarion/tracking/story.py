@@ -40,6 +40,8 @@ class Story:
     """The ids of all its events, one after the other."""
     deliveries: dict[DeliveryKey, Claim] = field(default_factory=dict)
     attempts: dict[AttemptKey, Attempt] = field(default_factory=dict)
+    broadcast_id: bytes | None = None
+    """The broadcast that it is a part of, as its decision says."""
 
     def accepted(self, at: int) -> None:
         """Takes over an acceptance time that an event carried."""
@@ -86,6 +88,7 @@ class Story:
             self.due(news.due_time)
         self.user_id = self.user_id or news.user_id
         self.type = self.type or news.type
+        self.broadcast_id = self.broadcast_id or news.broadcast_id
         self.event_ids += news.event_ids
         for delivery, claim in news.deliveries.items():
             self.claim(delivery, claim)

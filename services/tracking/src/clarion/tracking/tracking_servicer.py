@@ -53,20 +53,28 @@ class TrackingServicer(pb2_grpc.TrackingServiceServicer):
         row, deliveries, attempts, events = await self._all(request.notification_id)
         record = records.summary(row, deliveries, attempts)
         records.add_events(record, events)
+        if record.HasField("broadcast"):
+            await self._add_states(record.broadcast, row)
         return pb2.GetNotificationResponse(notification=record)
 
     async def ExplainNotification(
         self, request: pb2.ExplainNotificationRequest, context: Any
     ) -> pb2.ExplainNotificationResponse:
-        return explanation(*await self._all(request.notification_id))
+        row, *stored = await self._all(request.notification_id)
+        answer = explanation(row, *stored)
+        if answer.HasField("broadcast"):
+            await self._add_states(answer.broadcast, row)
+        return answer
 
     async def ListNotifications(
         self, request: pb2.ListNotificationsRequest, context: Any
     ) -> pb2.ListNotificationsResponse:
         tenant = current_caller().tenant
         _check_status(request.status)
-        filters = Filters(request.user_id, request.status, request.type)
-        scope = (tenant, filters.user_id, filters.status, filters.type)
+        filters = Filters(
+            request.user_id, request.status, request.type, request.broadcast_id.lower()
+        )
+        scope = (tenant, *filters.scope)
         before = page_token.decode(request.page_token, *scope)
         size = request.page_size or _DEFAULT_PAGE
         rows = await self._repository.list_notifications(
@@ -124,6 +132,12 @@ class TrackingServicer(pb2_grpc.TrackingServiceServicer):
             await self._repository.attempts([id]),
             await self._repository.timeline(row),
         )
+
+    async def _add_states(
+        self, record: pb2.BroadcastRecord, row: NotificationRow
+    ) -> None:
+        states = await self._repository.broadcast_states(row.notification_id)
+        records.add_states(record, states)
 
     async def _found(self, tenant: str, id: bytes) -> NotificationRow | None:
         """The row; for an id that was just given out, waits for its first event."""

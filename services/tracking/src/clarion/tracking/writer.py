@@ -14,6 +14,7 @@ from psycopg_pool import AsyncConnectionPool
 from clarion.tracking import columns, composites, copying, counting, partitions
 from clarion.tracking.arrivals import Arrivals
 from clarion.tracking.batch import Batch
+from clarion.tracking.broadcasts import BroadcastChanges
 from clarion.tracking.copying import DAY_MICROS, Types
 from clarion.tracking.database_errors import translated
 from clarion.tracking.event_values import EPOCH, micros_of
@@ -99,13 +100,18 @@ async def _store(cursor: Cursor, batch: Batch, types: Types) -> int:
     earlier = await _earlier(cursor, late) if late else []
     changes = counting.changes(fresh, known, earlier)
     stories = fresh.stories | known
+    broadcasts = BroadcastChanges()
+    broadcasts.leaves(known.values())
     for id, story in known.items():
         if id in fresh.stories:
             story.goes_on(fresh.stories[id])
+    broadcasts.enters(stories.values())
     await _copy(cursor, "copy_notifications", copying.notifications(stories, types))
     if len(fresh):
         await _copy(cursor, "copy_events", copying.events(fresh.events))
         await _count(cursor, changes)
+    if rows := broadcasts.rows():
+        await _count_states(cursor, rows)
     return len(repeated)
 
 
@@ -135,13 +141,14 @@ async def _take_known(cursor: Cursor, batch: Batch) -> dict[bytes, Story]:
 
 def _story(row: tuple[Any, ...]) -> Story:
     _, tenant, user, type_, accepted, facts, category, priority, due, *more = row
-    event_ids, deliveries, attempts = more
+    event_ids, deliveries, attempts, broadcast_id = more
     return Story(
         *(tenant, user, type_, _long(accepted), facts, category, priority),
         due_time=None if due is None else _long(due),
         event_ids=event_ids,
         deliveries=composites.deliveries_of(deliveries),
         attempts=composites.attempts_of(attempts),
+        broadcast_id=broadcast_id,
     )
 
 
@@ -168,6 +175,19 @@ async def _count(cursor: Cursor, changes: Mapping[counting.CounterKey, int]) -> 
         "number": columns.longs(list(changes.values())),
     }
     await _run(cursor, "add_counters", parameters)
+
+
+async def _count_states(
+    cursor: Cursor, rows: list[tuple[bytes, int, int, int]]
+) -> None:
+    ids, masks, numbers, times = zip(*rows, strict=True)
+    parameters = {
+        "broadcast_id": columns.uuids(ids),
+        "mask": columns.ints(masks),
+        "number": columns.longs(numbers),
+        "accepted_time": columns.times(times),
+    }
+    await _run(cursor, "add_broadcast_states", parameters)
 
 
 async def _reject(cursor: Cursor, batch: Batch) -> None:

@@ -18,7 +18,8 @@ WHERE notification_id = ANY(%(notification_id)s::uuid[])
 RETURNING
     uuid_send(notification_id), tenant_id, user_id, type,
     timestamptz_send(accepted_time), facts, category, priority,
-    timestamptz_send(due_time), event_ids, array_send(deliveries), array_send(attempts)
+    timestamptz_send(due_time), event_ids, array_send(deliveries), array_send(attempts),
+    uuid_send(broadcast_id)
 
 -- name: earlier_events
 SELECT uuid_send(notification_id), kind, channel, type, occurred_time
@@ -34,7 +35,7 @@ COPY events (
 -- name: copy_notifications
 COPY notifications (
     notification_id, accepted_time, due_time, facts, outcomes, tenant_id, user_id, type,
-    category, priority, event_ids, deliveries, attempts
+    category, priority, event_ids, deliveries, attempts, broadcast_id
 ) FROM STDIN (FORMAT binary)
 
 -- name: add_counters
@@ -53,6 +54,14 @@ GROUP BY 1, 2, 3, 4, 5, 6, 7
 ON CONFLICT (tenant_id, grain, bucket, metric, channel, type, category)
 DO UPDATE SET value = c.value + excluded.value
 
+-- name: add_broadcast_states
+INSERT INTO broadcast_states AS b (broadcast_id, mask, number, accepted_time)
+SELECT * FROM unnest(
+    %(broadcast_id)s::uuid[], %(mask)s::integer[], %(number)s::bigint[],
+    %(accepted_time)s::timestamptz[]
+)
+ON CONFLICT (broadcast_id, mask) DO UPDATE SET number = b.number + excluded.number
+
 -- name: reject_events
 INSERT INTO rejected_events (digest, problem, body)
 SELECT * FROM unnest(%(digest)s::bytea[], %(problem)s::text[], %(body)s::bytea[])
@@ -61,7 +70,7 @@ ON CONFLICT DO NOTHING
 -- name: notification
 SELECT
     uuid_send(notification_id), accepted_time, due_time, facts | outcomes, user_id, type,
-    category, priority
+    category, priority, uuid_send(broadcast_id)
 FROM notifications
 WHERE notification_id = %(notification_id)s::uuid AND tenant_id = %(tenant_id)s
 
@@ -90,16 +99,22 @@ ORDER BY occurred_time, kind, event_id
 -- name: list_notifications
 SELECT
     uuid_send(notification_id), accepted_time, due_time, facts | outcomes, user_id, type,
-    category, priority
+    category, priority, uuid_send(broadcast_id)
 FROM notifications AS n
 WHERE tenant_id = %(tenant_id)s
     AND (accepted_time, notification_id)
         < (%(before_time)s::timestamptz, %(before_id)s::uuid)
     AND (%(user_id)s::text = '' OR user_id = %(user_id)s::text)
     AND (%(type)s::text = '' OR type = %(type)s::text)
+    AND (%(broadcast_id)s::uuid IS NULL OR broadcast_id = %(broadcast_id)s::uuid)
     AND (%(status)s::text = '' OR {status} = %(status)s::text)
 ORDER BY accepted_time DESC, notification_id DESC
 LIMIT %(limit)s
+
+-- name: broadcast_states
+SELECT mask, number
+FROM broadcast_states
+WHERE broadcast_id = %(broadcast_id)s::uuid AND number > 0
 
 -- name: count_decided
 SELECT count(*)
@@ -155,6 +170,9 @@ WITH old AS (
     RETURNING notification_id
 )
 SELECT count(*) FROM old
+
+-- name: forget_broadcast_states
+DELETE FROM broadcast_states WHERE accepted_time < %(before)s::timestamptz
 
 -- name: forget_counters
 DELETE FROM counters WHERE grain = %(grain)s AND bucket < %(before)s

@@ -263,8 +263,11 @@ class Decided(_message.Message):
     DECISION_FIELD_NUMBER: _builtins.int
     ACCEPTED_TIME_FIELD_NUMBER: _builtins.int
     KEY_ID_FIELD_NUMBER: _builtins.int
+    BROADCAST_ID_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
     """The API key that it was accepted from."""
+    broadcast_id: _builtins.str
+    """The broadcast that made it for one of its subscribers. Empty for what was sent to one person."""
     @_builtins.property
     def notification(self) -> _notification_pb2.Notification:
         """What was asked for."""
@@ -284,10 +287,11 @@ class Decided(_message.Message):
         decision: _decision_pb2.DecisionTrace | None = ...,
         accepted_time: _timestamp_pb2.Timestamp | None = ...,
         key_id: _builtins.str = ...,
+        broadcast_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "decision", b"decision", "notification", b"notification"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "decision", b"decision", "key_id", b"key_id", "notification", b"notification"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "broadcast_id", b"broadcast_id", "decision", b"decision", "key_id", b"key_id", "notification", b"notification"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

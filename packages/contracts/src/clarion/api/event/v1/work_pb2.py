@@ -28,7 +28,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63larion/api/event/v1/work.proto\x12\x14\x63larion.api.event.v1\x1a(clarion/api/router/v1/notification.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\">\n\x0bIntakeChunk\x12/\n\x05items\x18\x01 \x03(\x0b\x32 .clarion.api.event.v1.IntakeItem\"\x8d\x04\n\nIntakeItem\x12\x17\n\x0fnotification_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x39\n\x0cnotification\x18\x03 \x01(\x0b\x32#.clarion.api.router.v1.Notification\x12\x31\n\raccepted_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0ctrace_parent\x18\x05 \x01(\t\x12\x0e\n\x06key_id\x18\x06 \x01(\t\x12\x0f\n\x07release\x18\x07 \x01(\r\x12\x10\n\x08\x63hannels\x18\x08 \x03(\t\x12\x34\n\nrecurrence\x18\t \x01(\x0b\x32 .clarion.api.event.v1.Recurrence\x12\x32\n\tbroadcast\x18\x0c \x01(\x0b\x32\x1f.clarion.api.event.v1.Broadcast\x12\x0f\n\x07ordered\x18\x12 \x01(\x08\x12\x30\n\x06\x64igest\x18\x10 \x01(\x0b\x32 .clarion.api.event.v1.DigestMark\x12\x11\n\tgive_back\x18\x14 \x01(\x08\x12\x34\n\nescalation\x18\r \x01(\x0b\x32 .clarion.api.event.v1.Escalation\x12\x17\n\ndeliveries\x18\x1e \x01(\rH\x00\x88\x01\x01\x42\r\n\x0b_deliveries\"X\n\nEscalation\x12\r\n\x05until\x18\x01 \x01(\t\x12\r\n\x05\x63\x61use\x18\x02 \x01(\t\x12,\n\x08\x64\x65\x61\x64line\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb7\x01\n\nRecurrence\x12\x13\n\x0bschedule_id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12\x0c\n\x04\x63ron\x18\x03 \x01(\t\x12\x11\n\ttime_zone\x18\x04 \x01(\t\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0foccurrence_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"?\n\tBroadcast\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0f\n\x07reached\x18\x03 \x01(\x04\".\n\nDigestMark\x12\x11\n\twindow_id\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\r\">\n\x0b\x44igestChunk\x12/\n\x05steps\x18\x01 \x03(\x0b\x32 .clarion.api.event.v1.DigestStep\"z\n\nDigestStep\x12\x30\n\x04\x66old\x18\x01 \x01(\x0b\x32 .clarion.api.event.v1.DigestFoldH\x00\x12\x32\n\x05\x63lose\x18\x02 \x01(\x0b\x32!.clarion.api.event.v1.DigestCloseH\x00\x42\x06\n\x04step\"\xc0\x02\n\nDigestFold\x12.\n\x04item\x18\x01 \x01(\x0b\x32 .clarion.api.event.v1.IntakeItem\x12\x10\n\x08\x63hannels\x18\x02 \x03(\t\x12\x10\n\x08priority\x18\x03 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x04 \x01(\t\x12\x12\n\nover_limit\x18\x05 \x01(\x08\x12)\n\x06window\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07longest\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0b\x63loses_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x65xpires_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"3\n\x0b\x44igestClose\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x11\n\twindow_id\x18\x02 \x01(\t\"@\n\rDeliveryChunk\x12/\n\x04jobs\x18\x01 \x03(\x0b\x32!.clarion.api.event.v1.DeliveryJob\"\xb0\x05\n\x0b\x44\x65liveryJob\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\t\x12\x17\n\x0fnotification_id\x18\x02 \x01(\t\x12\x11\n\ttenant_id\x18\x03 \x01(\t\x12\x0f\n\x07user_id\x18\x04 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x05 \x01(\t\x12\x10\n\x08priority\x18\x06 \x01(\t\x12,\n\x06target\x18\x07 \x01(\x0b\x32\x1c.clarion.api.event.v1.Target\x12.\n\x07\x63ontent\x18\x08 \x01(\x0b\x32\x1d.clarion.api.event.v1.Content\x12\x0f\n\x07\x61ttempt\x18\t \x01(\r\x12\x31\n\raccepted_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x65xpires_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0ctrace_parent\x18\x0c \x01(\t\x12\x0c\n\x04type\x18\r \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x0e \x01(\t\x12\x14\n\x0c\x63ollapse_key\x18\x0f \x01(\t\x12\x36\n\x12\x66irst_attempt_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x66\x61llback\x18\x11 \x01(\x0c\x12\x1b\n\x13\x66\x61llback_deliveries\x18\x19 \x01(\r\x12\x16\n\x0e\x65scalate_until\x18\x13 \x01(\t\x12\x0f\n\x07ordered\x18\x14 \x01(\x08\x12\x13\n\x0border_waits\x18\x15 \x01(\r\x12\x13\n\x0border_ahead\x18\x16 \x01(\r\x12\x12\n\ndeliveries\x18\x12 \x01(\r\x12\x10\n\x08\x66ollowed\x18\x1e \x01(\x08\x12\x1a\n\x12\x63hannel_deliveries\x18\x1f \x01(\r\x12\x10\n\x08\x63ritical\x18\x17 \x01(\x08\"d\n\x06Target\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x10\n\x08platform\x18\x02 \x01(\t\x12\x11\n\tdevice_id\x18\x03 \x01(\t\x12\x0e\n\x06\x61pp_id\x18\x04 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x05 \x01(\t\"\x9a\x01\n\x07\x43ontent\x12\r\n\x05title\x18\x01 \x01(\t\x12\x0c\n\x04\x62ody\x18\x02 \x01(\t\x12\x0c\n\x04html\x18\x03 \x01(\t\x12%\n\x04\x64\x61ta\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x13\n\x0btemplate_id\x18\x05 \x01(\t\x12\x18\n\x10template_version\x18\x06 \x01(\r\x12\x0e\n\x06locale\x18\x07 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63larion/api/event/v1/work.proto\x12\x14\x63larion.api.event.v1\x1a(clarion/api/router/v1/notification.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\">\n\x0bIntakeChunk\x12/\n\x05items\x18\x01 \x03(\x0b\x32 .clarion.api.event.v1.IntakeItem\"\xa3\x04\n\nIntakeItem\x12\x17\n\x0fnotification_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x39\n\x0cnotification\x18\x03 \x01(\x0b\x32#.clarion.api.router.v1.Notification\x12\x31\n\raccepted_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0ctrace_parent\x18\x05 \x01(\t\x12\x0e\n\x06key_id\x18\x06 \x01(\t\x12\x0f\n\x07release\x18\x07 \x01(\r\x12\x10\n\x08\x63hannels\x18\x08 \x03(\t\x12\x34\n\nrecurrence\x18\t \x01(\x0b\x32 .clarion.api.event.v1.Recurrence\x12\x32\n\tbroadcast\x18\x0c \x01(\x0b\x32\x1f.clarion.api.event.v1.Broadcast\x12\x0f\n\x07ordered\x18\x12 \x01(\x08\x12\x30\n\x06\x64igest\x18\x10 \x01(\x0b\x32 .clarion.api.event.v1.DigestMark\x12\x11\n\tgive_back\x18\x14 \x01(\x08\x12\x34\n\nescalation\x18\r \x01(\x0b\x32 .clarion.api.event.v1.Escalation\x12\x17\n\ndeliveries\x18\x1e \x01(\rH\x00\x88\x01\x01\x12\x14\n\x0c\x62roadcast_id\x18\x1f \x01(\tB\r\n\x0b_deliveries\"X\n\nEscalation\x12\r\n\x05until\x18\x01 \x01(\t\x12\r\n\x05\x63\x61use\x18\x02 \x01(\t\x12,\n\x08\x64\x65\x61\x64line\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb7\x01\n\nRecurrence\x12\x13\n\x0bschedule_id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12\x0c\n\x04\x63ron\x18\x03 \x01(\t\x12\x11\n\ttime_zone\x18\x04 \x01(\t\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0foccurrence_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"?\n\tBroadcast\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0f\n\x07reached\x18\x03 \x01(\x04\".\n\nDigestMark\x12\x11\n\twindow_id\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\r\">\n\x0b\x44igestChunk\x12/\n\x05steps\x18\x01 \x03(\x0b\x32 .clarion.api.event.v1.DigestStep\"z\n\nDigestStep\x12\x30\n\x04\x66old\x18\x01 \x01(\x0b\x32 .clarion.api.event.v1.DigestFoldH\x00\x12\x32\n\x05\x63lose\x18\x02 \x01(\x0b\x32!.clarion.api.event.v1.DigestCloseH\x00\x42\x06\n\x04step\"\xc0\x02\n\nDigestFold\x12.\n\x04item\x18\x01 \x01(\x0b\x32 .clarion.api.event.v1.IntakeItem\x12\x10\n\x08\x63hannels\x18\x02 \x03(\t\x12\x10\n\x08priority\x18\x03 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x04 \x01(\t\x12\x12\n\nover_limit\x18\x05 \x01(\x08\x12)\n\x06window\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07longest\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0b\x63loses_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x65xpires_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"3\n\x0b\x44igestClose\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x11\n\twindow_id\x18\x02 \x01(\t\"@\n\rDeliveryChunk\x12/\n\x04jobs\x18\x01 \x03(\x0b\x32!.clarion.api.event.v1.DeliveryJob\"\xb0\x05\n\x0b\x44\x65liveryJob\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\t\x12\x17\n\x0fnotification_id\x18\x02 \x01(\t\x12\x11\n\ttenant_id\x18\x03 \x01(\t\x12\x0f\n\x07user_id\x18\x04 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x05 \x01(\t\x12\x10\n\x08priority\x18\x06 \x01(\t\x12,\n\x06target\x18\x07 \x01(\x0b\x32\x1c.clarion.api.event.v1.Target\x12.\n\x07\x63ontent\x18\x08 \x01(\x0b\x32\x1d.clarion.api.event.v1.Content\x12\x0f\n\x07\x61ttempt\x18\t \x01(\r\x12\x31\n\raccepted_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x65xpires_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0ctrace_parent\x18\x0c \x01(\t\x12\x0c\n\x04type\x18\r \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x0e \x01(\t\x12\x14\n\x0c\x63ollapse_key\x18\x0f \x01(\t\x12\x36\n\x12\x66irst_attempt_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x66\x61llback\x18\x11 \x01(\x0c\x12\x1b\n\x13\x66\x61llback_deliveries\x18\x19 \x01(\r\x12\x16\n\x0e\x65scalate_until\x18\x13 \x01(\t\x12\x0f\n\x07ordered\x18\x14 \x01(\x08\x12\x13\n\x0border_waits\x18\x15 \x01(\r\x12\x13\n\x0border_ahead\x18\x16 \x01(\r\x12\x12\n\ndeliveries\x18\x12 \x01(\r\x12\x10\n\x08\x66ollowed\x18\x1e \x01(\x08\x12\x1a\n\x12\x63hannel_deliveries\x18\x1f \x01(\r\x12\x10\n\x08\x63ritical\x18\x17 \x01(\x08\"d\n\x06Target\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x10\n\x08platform\x18\x02 \x01(\t\x12\x11\n\tdevice_id\x18\x03 \x01(\t\x12\x0e\n\x06\x61pp_id\x18\x04 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x05 \x01(\t\"\x9a\x01\n\x07\x43ontent\x12\r\n\x05title\x18\x01 \x01(\t\x12\x0c\n\x04\x62ody\x18\x02 \x01(\t\x12\x0c\n\x04html\x18\x03 \x01(\t\x12%\n\x04\x64\x61ta\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x13\n\x0btemplate_id\x18\x05 \x01(\t\x12\x18\n\x10template_version\x18\x06 \x01(\r\x12\x0e\n\x06locale\x18\x07 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,29 +38,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INTAKECHUNK']._serialized_start=194
   _globals['_INTAKECHUNK']._serialized_end=256
   _globals['_INTAKEITEM']._serialized_start=259
-  _globals['_INTAKEITEM']._serialized_end=784
-  _globals['_ESCALATION']._serialized_start=786
-  _globals['_ESCALATION']._serialized_end=874
-  _globals['_RECURRENCE']._serialized_start=877
-  _globals['_RECURRENCE']._serialized_end=1060
-  _globals['_BROADCAST']._serialized_start=1062
-  _globals['_BROADCAST']._serialized_end=1125
-  _globals['_DIGESTMARK']._serialized_start=1127
-  _globals['_DIGESTMARK']._serialized_end=1173
-  _globals['_DIGESTCHUNK']._serialized_start=1175
-  _globals['_DIGESTCHUNK']._serialized_end=1237
-  _globals['_DIGESTSTEP']._serialized_start=1239
-  _globals['_DIGESTSTEP']._serialized_end=1361
-  _globals['_DIGESTFOLD']._serialized_start=1364
-  _globals['_DIGESTFOLD']._serialized_end=1684
-  _globals['_DIGESTCLOSE']._serialized_start=1686
-  _globals['_DIGESTCLOSE']._serialized_end=1737
-  _globals['_DELIVERYCHUNK']._serialized_start=1739
-  _globals['_DELIVERYCHUNK']._serialized_end=1803
-  _globals['_DELIVERYJOB']._serialized_start=1806
-  _globals['_DELIVERYJOB']._serialized_end=2494
-  _globals['_TARGET']._serialized_start=2496
-  _globals['_TARGET']._serialized_end=2596
-  _globals['_CONTENT']._serialized_start=2599
-  _globals['_CONTENT']._serialized_end=2753
+  _globals['_INTAKEITEM']._serialized_end=806
+  _globals['_ESCALATION']._serialized_start=808
+  _globals['_ESCALATION']._serialized_end=896
+  _globals['_RECURRENCE']._serialized_start=899
+  _globals['_RECURRENCE']._serialized_end=1082
+  _globals['_BROADCAST']._serialized_start=1084
+  _globals['_BROADCAST']._serialized_end=1147
+  _globals['_DIGESTMARK']._serialized_start=1149
+  _globals['_DIGESTMARK']._serialized_end=1195
+  _globals['_DIGESTCHUNK']._serialized_start=1197
+  _globals['_DIGESTCHUNK']._serialized_end=1259
+  _globals['_DIGESTSTEP']._serialized_start=1261
+  _globals['_DIGESTSTEP']._serialized_end=1383
+  _globals['_DIGESTFOLD']._serialized_start=1386
+  _globals['_DIGESTFOLD']._serialized_end=1706
+  _globals['_DIGESTCLOSE']._serialized_start=1708
+  _globals['_DIGESTCLOSE']._serialized_end=1759
+  _globals['_DELIVERYCHUNK']._serialized_start=1761
+  _globals['_DELIVERYCHUNK']._serialized_end=1825
+  _globals['_DELIVERYJOB']._serialized_start=1828
+  _globals['_DELIVERYJOB']._serialized_end=2516
+  _globals['_TARGET']._serialized_start=2518
+  _globals['_TARGET']._serialized_end=2618
+  _globals['_CONTENT']._serialized_start=2621
+  _globals['_CONTENT']._serialized_end=2775
 # @@protoc_insertion_point(module_scope)

@@ -67,6 +67,7 @@ class IntakeItem(_message.Message):
     GIVE_BACK_FIELD_NUMBER: _builtins.int
     ESCALATION_FIELD_NUMBER: _builtins.int
     DELIVERIES_FIELD_NUMBER: _builtins.int
+    BROADCAST_ID_FIELD_NUMBER: _builtins.int
     notification_id: _builtins.str
     """The id that the caller got."""
     tenant_id: _builtins.str
@@ -85,6 +86,8 @@ class IntakeItem(_message.Message):
     """
     deliveries: _builtins.int
     """How many deliveries the decisions before this one planned. Absent for the first decision."""
+    broadcast_id: _builtins.str
+    """The broadcast that made this for one of its subscribers. Empty for what a caller sent, and for the broadcast itself."""
     @_builtins.property
     def notification(self) -> _notification_pb2.Notification:
         """What was asked for."""
@@ -133,10 +136,11 @@ class IntakeItem(_message.Message):
         give_back: _builtins.bool = ...,
         escalation: Global___Escalation | None = ...,
         deliveries: _builtins.int | None = ...,
+        broadcast_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_deliveries", b"_deliveries", "accepted_time", b"accepted_time", "broadcast", b"broadcast", "deliveries", b"deliveries", "digest", b"digest", "escalation", b"escalation", "notification", b"notification", "recurrence", b"recurrence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_deliveries", b"_deliveries", "accepted_time", b"accepted_time", "broadcast", b"broadcast", "channels", b"channels", "deliveries", b"deliveries", "digest", b"digest", "escalation", b"escalation", "give_back", b"give_back", "key_id", b"key_id", "notification", b"notification", "notification_id", b"notification_id", "ordered", b"ordered", "recurrence", b"recurrence", "release", b"release", "tenant_id", b"tenant_id", "trace_parent", b"trace_parent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_deliveries", b"_deliveries", "accepted_time", b"accepted_time", "broadcast", b"broadcast", "broadcast_id", b"broadcast_id", "channels", b"channels", "deliveries", b"deliveries", "digest", b"digest", "escalation", b"escalation", "give_back", b"give_back", "key_id", b"key_id", "notification", b"notification", "notification_id", b"notification_id", "ordered", b"ordered", "recurrence", b"recurrence", "release", b"release", "tenant_id", b"tenant_id", "trace_parent", b"trace_parent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__deliveries: _TypeAlias = _typing.Literal["deliveries"]  # noqa: Y015
     _WhichOneofArgType__deliveries: _TypeAlias = _typing.Literal["_deliveries", b"_deliveries"]  # noqa: Y015

@@ -41,6 +41,7 @@ class NotificationRecord(_message.Message):
     REQUEST_FIELD_NUMBER: _builtins.int
     DECISION_FIELD_NUMBER: _builtins.int
     BROADCAST_FIELD_NUMBER: _builtins.int
+    BROADCAST_ID_FIELD_NUMBER: _builtins.int
     notification_id: _builtins.str
     """The notification."""
     user_id: _builtins.str
@@ -58,6 +59,8 @@ class NotificationRecord(_message.Message):
     digested is an end, as the digest is a notification of its own; sent may still become delivered, read or failed, when
     a receipt comes in.
     """
+    broadcast_id: _builtins.str
+    """The broadcast that made it for one of its subscribers. Empty for what was sent to one person."""
     @_builtins.property
     def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeliveryRecord]:
         """The deliveries and the channels without one."""
@@ -102,10 +105,11 @@ class NotificationRecord(_message.Message):
         request: _notification_pb2.Notification | None = ...,
         decision: _decision_pb2.DecisionTrace | None = ...,
         broadcast: Global___BroadcastRecord | None = ...,
+        broadcast_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "broadcast", b"broadcast", "decision", b"decision", "due_time", b"due_time", "request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "broadcast", b"broadcast", "category", b"category", "decision", b"decision", "deliveries", b"deliveries", "due_time", b"due_time", "notification_id", b"notification_id", "priority", b"priority", "request", b"request", "status", b"status", "timeline", b"timeline", "type", b"type", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "broadcast", b"broadcast", "broadcast_id", b"broadcast_id", "category", b"category", "decision", b"decision", "deliveries", b"deliveries", "due_time", b"due_time", "notification_id", b"notification_id", "priority", b"priority", "request", b"request", "status", b"status", "timeline", b"timeline", "type", b"type", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -117,25 +121,53 @@ class BroadcastRecord(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class StatusesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     TOPIC_FIELD_NUMBER: _builtins.int
     SUBSCRIBERS_FIELD_NUMBER: _builtins.int
     IS_COMPLETE_FIELD_NUMBER: _builtins.int
+    STATUSES_FIELD_NUMBER: _builtins.int
     topic: _builtins.str
     """The topic."""
     subscribers: _builtins.int
     """How many subscribers have a notification of their own by now."""
     is_complete: _builtins.bool
     """Whether these are all."""
+    @_builtins.property
+    def statuses(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """How many of their notifications have which status, as NotificationRecord.status. Their sum is less than subscribers
+        while some are not decided yet. The subscribers' notifications are listed by ListNotifications with the broadcast_id.
+        """
+
     def __init__(
         self,
         *,
         topic: _builtins.str = ...,
         subscribers: _builtins.int = ...,
         is_complete: _builtins.bool = ...,
+        statuses: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_complete", b"is_complete", "subscribers", b"subscribers", "topic", b"topic"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_complete", b"is_complete", "statuses", b"statuses", "subscribers", b"subscribers", "topic", b"topic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -668,6 +700,7 @@ class ListNotificationsRequest(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
+    BROADCAST_ID_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """How many at most; 0 means 50."""
     page_token: _builtins.str
@@ -678,6 +711,8 @@ class ListNotificationsRequest(_message.Message):
     """Only this status."""
     type: _builtins.str
     """Only this type."""
+    broadcast_id: _builtins.str
+    """Only those that this broadcast made for its subscribers."""
     def __init__(
         self,
         *,
@@ -686,10 +721,11 @@ class ListNotificationsRequest(_message.Message):
         user_id: _builtins.str = ...,
         status: _builtins.str = ...,
         type: _builtins.str = ...,
+        broadcast_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "status", b"status", "type", b"type", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["broadcast_id", b"broadcast_id", "page_size", b"page_size", "page_token", b"page_token", "status", b"status", "type", b"type", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

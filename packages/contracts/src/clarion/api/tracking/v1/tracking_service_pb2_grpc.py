@@ -63,7 +63,7 @@ class TrackingServiceServicer:
 
     def GetNotification(self, request, context):
         """GetNotification returns a notification's state, its deliveries with their attempts, and its timeline; of a broadcast,
-        by its broadcast_id, how many subscribers it has reached. For an id that
+        by its broadcast_id, how many subscribers it has reached and how their notifications stand. For an id that
         was given out in the last seconds it waits up to two seconds for the first event. Reasons: NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -81,7 +81,9 @@ class TrackingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListNotifications(self, request, context):
-        """ListNotifications lists notifications, newest first. Reasons: INVALID_PAGE_TOKEN.
+        """ListNotifications lists notifications, newest first; those of a broadcast's subscribers, which are all as old, in an
+        order of its own that stays. What matched when the first page was read is listed once, however many are added
+        meanwhile. Reasons: INVALID_PAGE_TOKEN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

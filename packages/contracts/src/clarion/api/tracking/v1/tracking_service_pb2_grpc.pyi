@@ -35,7 +35,7 @@ class TrackingServiceStub:
     def __new__(cls, channel: _aio.Channel) -> TrackingServiceAsyncStub: ...
     GetNotification: _grpc.UnaryUnaryMultiCallable[_tracking_service_pb2.GetNotificationRequest, _tracking_service_pb2.GetNotificationResponse]
     """GetNotification returns a notification's state, its deliveries with their attempts, and its timeline; of a broadcast,
-    by its broadcast_id, how many subscribers it has reached. For an id that
+    by its broadcast_id, how many subscribers it has reached and how their notifications stand. For an id that
     was given out in the last seconds it waits up to two seconds for the first event. Reasons: NOT_FOUND.
     """
     ExplainNotification: _grpc.UnaryUnaryMultiCallable[_tracking_service_pb2.ExplainNotificationRequest, _tracking_service_pb2.ExplainNotificationResponse]
@@ -45,7 +45,10 @@ class TrackingServiceStub:
     clarion.api.router.v1.NotificationService. Reasons: NOT_FOUND.
     """
     ListNotifications: _grpc.UnaryUnaryMultiCallable[_tracking_service_pb2.ListNotificationsRequest, _tracking_service_pb2.ListNotificationsResponse]
-    """ListNotifications lists notifications, newest first. Reasons: INVALID_PAGE_TOKEN."""
+    """ListNotifications lists notifications, newest first; those of a broadcast's subscribers, which are all as old, in an
+    order of its own that stays. What matched when the first page was read is listed once, however many are added
+    meanwhile. Reasons: INVALID_PAGE_TOKEN.
+    """
     GetReconciliation: _grpc.UnaryUnaryMultiCallable[_tracking_service_pb2.GetReconciliationRequest, _tracking_service_pb2.GetReconciliationResponse]
     """GetReconciliation counts what was accepted against what reached a terminal state, and lists what waits where."""
 
@@ -56,7 +59,7 @@ class TrackingServiceAsyncStub(TrackingServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetNotification: _aio.UnaryUnaryMultiCallable[_tracking_service_pb2.GetNotificationRequest, _tracking_service_pb2.GetNotificationResponse]  # type: ignore[assignment]
     """GetNotification returns a notification's state, its deliveries with their attempts, and its timeline; of a broadcast,
-    by its broadcast_id, how many subscribers it has reached. For an id that
+    by its broadcast_id, how many subscribers it has reached and how their notifications stand. For an id that
     was given out in the last seconds it waits up to two seconds for the first event. Reasons: NOT_FOUND.
     """
     ExplainNotification: _aio.UnaryUnaryMultiCallable[_tracking_service_pb2.ExplainNotificationRequest, _tracking_service_pb2.ExplainNotificationResponse]  # type: ignore[assignment]
@@ -66,7 +69,10 @@ class TrackingServiceAsyncStub(TrackingServiceStub):
     clarion.api.router.v1.NotificationService. Reasons: NOT_FOUND.
     """
     ListNotifications: _aio.UnaryUnaryMultiCallable[_tracking_service_pb2.ListNotificationsRequest, _tracking_service_pb2.ListNotificationsResponse]  # type: ignore[assignment]
-    """ListNotifications lists notifications, newest first. Reasons: INVALID_PAGE_TOKEN."""
+    """ListNotifications lists notifications, newest first; those of a broadcast's subscribers, which are all as old, in an
+    order of its own that stays. What matched when the first page was read is listed once, however many are added
+    meanwhile. Reasons: INVALID_PAGE_TOKEN.
+    """
     GetReconciliation: _aio.UnaryUnaryMultiCallable[_tracking_service_pb2.GetReconciliationRequest, _tracking_service_pb2.GetReconciliationResponse]  # type: ignore[assignment]
     """GetReconciliation counts what was accepted against what reached a terminal state, and lists what waits where."""
 
@@ -79,7 +85,7 @@ class TrackingServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_tracking_service_pb2.GetNotificationResponse, _abc.Awaitable[_tracking_service_pb2.GetNotificationResponse]]:
         """GetNotification returns a notification's state, its deliveries with their attempts, and its timeline; of a broadcast,
-        by its broadcast_id, how many subscribers it has reached. For an id that
+        by its broadcast_id, how many subscribers it has reached and how their notifications stand. For an id that
         was given out in the last seconds it waits up to two seconds for the first event. Reasons: NOT_FOUND.
         """
 
@@ -99,7 +105,10 @@ class TrackingServiceServicer:
         request: _tracking_service_pb2.ListNotificationsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tracking_service_pb2.ListNotificationsResponse, _abc.Awaitable[_tracking_service_pb2.ListNotificationsResponse]]:
-        """ListNotifications lists notifications, newest first. Reasons: INVALID_PAGE_TOKEN."""
+        """ListNotifications lists notifications, newest first; those of a broadcast's subscribers, which are all as old, in an
+        order of its own that stays. What matched when the first page was read is listed once, however many are added
+        meanwhile. Reasons: INVALID_PAGE_TOKEN.
+        """
 
     def GetReconciliation(
         self,
