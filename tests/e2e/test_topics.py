@@ -95,7 +95,7 @@ async def mesh(tmp_path: Path) -> AsyncIterator[Mesh]:
 def rest(stack: Stack, path: str, body: Any) -> Any:
     request = urllib.request.Request(
         f"{stack.urls['rest']}{path}",
-        json.dumps(body).encode(),
+        None if body is None else json.dumps(body).encode(),
         {
             "authorization": f"Bearer {stack.demo_key}",
             "content-type": "application/json",
@@ -158,3 +158,29 @@ async def test_a_broadcast_says_how_many_it_reached_also_where_nobody_subscribed
             count,
             True,
         )
+
+
+async def test_what_a_broadcast_made_is_listed_and_counted_also_by_state(
+    mesh: Mesh,
+) -> None:
+    people = [f"user-{number:03d}" for number in range(250)]
+    await mesh.client.put_recipients(
+        [Recipient(user_id=who, email=f"{who}@example.com") for who in people]
+    )
+    await mesh.client.subscribe("news", [*people, "stranger"])
+    one = notification("", "newsletter", title="Hello", channels=["email"])
+    id = (await mesh.client.broadcast("news", one)).broadcast_id
+    async with asyncio.timeout(30):
+        statuses: dict[str, int] = {}
+        while sum(statuses.values()) < 251:
+            statuses = dict((await mesh.client.get(id)).broadcast.statuses)
+            await asyncio.sleep(0.05)
+    assert statuses == {"processing": 250, "skipped": 1}
+    found = [r async for r in mesh.client.notifications(broadcast_id=id)]
+    assert sorted(r.user_id for r in found) == ["stranger", *people]
+    assert len({r.notification_id for r in found}) == 251
+    skipped = mesh.client.notifications(broadcast_id=id, status="skipped")
+    assert [r.user_id async for r in skipped] == ["stranger"]
+    path = f"/api/v1/notifications?broadcast_id={id}&status=skipped"
+    (listed,) = (await asyncio.to_thread(rest, mesh.stack, path, None))["notifications"]
+    assert (listed["user_id"], listed["broadcast_id"]) == ("stranger", id)

@@ -42,7 +42,9 @@ async def everything(pool):
 
 async def forget(pool):
     async with pool.connection() as connection:
-        await connection.execute("TRUNCATE events, notifications, counters, broadcast_states")
+        await connection.execute(
+            "TRUNCATE events, notifications, counters, broadcast_states"
+        )
 
 
 async def total(pool, metric):

@@ -31,7 +31,11 @@ ONE = {
 }
 BROADCAST = {"topic": "news", "subscribers": 12}
 PAGE = {**COMMON, "status": "spread", "broadcast": BROADCAST}
-ALL = {**PAGE, "broadcast": {**BROADCAST, "is_complete": True}}
+STATUSES = {"sent": 9, "failed": 3}
+ALL = {
+    **PAGE,
+    "broadcast": {**BROADCAST, "is_complete": True, "statuses": STATUSES},
+}
 
 
 class Tracking(TrackingServiceServicer):
@@ -58,7 +62,16 @@ class Tracking(TrackingServiceServicer):
             PAGE,
             [f"{ID}  spread", "release for topic news", "  subscribers: 12 so far"],
         ),
-        (ALL, [f"{ID}  spread", "release for topic news", "  subscribers: 12"]),
+        (
+            ALL,
+            [
+                f"{ID}  spread",
+                "release for topic news",
+                "  subscribers: 12",
+                "    failed: 3",
+                "    sent: 9",
+            ],
+        ),
     ],
     ids=["to one person", "a broadcast on its way", "a broadcast"],
 )

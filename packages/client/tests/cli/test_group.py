@@ -32,7 +32,9 @@ def test_help_imports_no_command():
     assert not loaded & {"grpc", "rich", "psycopg", "clarion.client.cli.up"}
 
 
-@pytest.mark.parametrize("name", [*STACK_COMMANDS, "cancel", "reschedule", "api"])
+@pytest.mark.parametrize(
+    "name", [*STACK_COMMANDS, "cancel", "list", "reschedule", "api"]
+)
 def test_command_has_help_with_examples(name: str):
     shown = CliRunner().invoke(main, [name, "--help"])
     assert shown.exit_code == 0

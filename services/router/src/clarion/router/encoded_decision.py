@@ -142,7 +142,7 @@ def decided_event(
 
 @lru_cache(maxsize=4096)
 def _sender(tenant: str, key_id: str, broadcast_id: str) -> bytes:
-    """What the events of one sender say; all but the tenant is a part of ``decided``."""
+    """What many events say; all but the tenant is a part of ``decided``."""
     event = NotificationEvent(tenant_id=tenant)
     event.decided.key_id = key_id
     event.decided.broadcast_id = broadcast_id

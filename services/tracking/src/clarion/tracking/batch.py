@@ -121,12 +121,9 @@ class Batch:
         if kind == _DECIDED:
             # The last thing that may be refused: from here on the batch is changed.
             decided = event.decided
-            choices = _choices(decided.decision)
-            broadcast = decided.broadcast_id
-            broadcast_id = uuid_bytes(broadcast, "broadcast_id") if broadcast else None
+            choices, broadcast_id = _choices(decided.decision), _broadcast(decided)
             story = self._story(id, event, type_, at)
-            if broadcast_id is not None:
-                story.broadcast_id = broadcast_id
+            story.broadcast_id = story.broadcast_id or broadcast_id
             self._decided(decided, story, choices, at)
             detail = decided.SerializeToString()
         else:
@@ -262,6 +259,12 @@ class _Names(dict[str, str]):
     def __missing__(self, text: str) -> str:
         made = self[text] = clean(text)
         return made
+
+
+def _broadcast(decided: event_pb2.Decided) -> bytes | None:
+    """The broadcast that made the notification, where one did."""
+    id = decided.broadcast_id
+    return uuid_bytes(id, "broadcast_id") if id else None
 
 
 def _choices(

@@ -146,7 +146,10 @@ class Repository:
     async def list_notifications(
         self, tenant: str, filters: Filters, before: Position, limit: int
     ) -> list[NotificationRow]:
-        """The newest first, from after ``before`` on."""
+        """The newest first, from after ``before`` on.
+
+        A broadcast's are all as old: they are in the order of their ids.
+        """
         parameters = {
             "tenant_id": tenant,
             "before_time": EPOCH + timedelta(microseconds=before.accepted_time),
@@ -157,7 +160,10 @@ class Repository:
             "broadcast_id": filters.broadcast_id or None,
             "limit": limit,
         }
-        text = QUERIES["list_notifications"].replace(b"{status}", _STATUS_SQL)
+        # A person has one notification of a broadcast.
+        is_page = filters.broadcast_id and not filters.user_id
+        name = "list_of_broadcast" if is_page else "list_notifications"
+        text = QUERIES[name].replace(b"{status}", _STATUS_SQL)
         return [NotificationRow(*row) for row in await self._rows(text, parameters)]
 
     async def broadcast_states(self, broadcast_id: bytes) -> list[tuple[int, int]]:

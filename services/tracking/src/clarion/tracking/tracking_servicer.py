@@ -60,10 +60,10 @@ class TrackingServicer(pb2_grpc.TrackingServiceServicer):
     async def ExplainNotification(
         self, request: pb2.ExplainNotificationRequest, context: Any
     ) -> pb2.ExplainNotificationResponse:
-        row, *stored = await self._all(request.notification_id)
-        answer = explanation(row, *stored)
+        stored = await self._all(request.notification_id)
+        answer = explanation(*stored)
         if answer.HasField("broadcast"):
-            await self._add_states(answer.broadcast, row)
+            await self._add_states(answer.broadcast, stored[0])
         return answer
 
     async def ListNotifications(

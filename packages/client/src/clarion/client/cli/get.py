@@ -54,6 +54,8 @@ def _show(record: NotificationRecord) -> None:
         far = "" if told.is_complete else " so far"
         click.echo(f"{record.type} for topic {told.topic}")
         click.echo(f"  subscribers: {told.subscribers}{far}")
+        for status, number in sorted(told.statuses.items()):
+            click.echo(f"    {status}: {number}")
     else:
         click.echo(f"{record.type} for {record.user_id}, priority {record.priority}")
     for delivery in record.deliveries:

@@ -27,6 +27,7 @@ _COMMANDS = {
         "cancel": "Stop what has not been sent yet.",
         "reschedule": "Give what is still scheduled another time.",
         "get": "Show a notification and what became of it.",
+        "list": "List notifications, also those that a broadcast made.",
         "explain": "Show why it was sent or not, or what would happen.",
         "watch": "Show what arrives, live.",
     },

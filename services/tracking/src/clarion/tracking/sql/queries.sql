@@ -111,6 +111,32 @@ WHERE tenant_id = %(tenant_id)s
 ORDER BY accepted_time DESC, notification_id DESC
 LIMIT %(limit)s
 
+-- name: list_of_broadcast
+-- Of each state the next page, and of these the next page: whatever is asked for, what is
+-- looked at is a page for each state, not the broadcast.
+SELECT n.*
+FROM broadcast_states AS s
+CROSS JOIN LATERAL (
+    SELECT
+        uuid_send(notification_id), accepted_time, due_time, facts | outcomes, user_id,
+        type, category, priority, uuid_send(broadcast_id)
+    FROM notifications
+    WHERE broadcast_id = s.broadcast_id AND facts | outcomes = s.mask
+        AND notification_id < %(before_id)s::uuid
+        AND tenant_id = %(tenant_id)s
+        AND (%(type)s::text = '' OR type = %(type)s::text)
+    ORDER BY notification_id DESC
+    LIMIT %(limit)s
+) AS n (notification_id)
+WHERE s.broadcast_id = %(broadcast_id)s::uuid
+    AND (
+        %(status)s::text = ''
+        OR (SELECT {status} FROM (VALUES (s.mask, 0)) AS m (facts, outcomes))
+            = %(status)s::text
+    )
+ORDER BY n.notification_id DESC
+LIMIT %(limit)s
+
 -- name: broadcast_states
 SELECT mask, number
 FROM broadcast_states

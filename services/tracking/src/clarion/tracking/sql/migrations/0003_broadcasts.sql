@@ -7,10 +7,11 @@ SELECT pg_advisory_xact_lock(27985188481494894);
 -- Not known of what was decided before.
 ALTER TABLE notifications ADD COLUMN broadcast_id uuid;
 CREATE INDEX notifications_by_broadcast ON notifications
-    (broadcast_id, accepted_time DESC, notification_id DESC)
+    (broadcast_id, (facts | outcomes), notification_id)
     WHERE broadcast_id IS NOT NULL;
 
--- Counted by mask and not by status, so that the words for masks may change.
+-- Every mask that a notification of the broadcast has or had; not the status, so that the
+-- words for masks may change.
 CREATE TABLE broadcast_states (
     broadcast_id uuid NOT NULL,
     mask integer NOT NULL,
