@@ -17,14 +17,15 @@ SEND = "clarion.api.router.v1.NotificationService/SendNotification"
 EDGE = ("clarion-edge", "ingress")
 ACCEPT = ("clarion-router", SEND)
 ROUTE = ("clarion-router", "route notification")
+PROFILES = (
+    "clarion-recipients",
+    "clarion.api.recipients.v1.RecipientService/BatchGetRecipients",
+)
 TREE = {
     EDGE: ("caller", 1),
     ACCEPT: (EDGE, 1),
     ROUTE: (ACCEPT, 1),
-    (
-        "clarion-recipients",
-        "clarion.api.recipients.v1.RecipientService/BatchGetRecipients",
-    ): (ROUTE, 1),
+    PROFILES: (ACCEPT, 1),
     (
         "clarion-ratelimit",
         "clarion.api.ratelimit.v1.RateLimitService/BatchAcquire",
@@ -43,6 +44,8 @@ TREE = {
     ("clarion-inapp", "deliver in_app"): (ROUTE, 1),
     ("clarion-inapp", "inbox send"): (("clarion-inapp", "deliver in_app"), 1),
 }
+# Profiles are read while a notification is being stored; those of a busy mesh later.
+TREES = (TREE, TREE | {PROFILES: (ROUTE, 1)})
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -108,7 +111,7 @@ async def test_sampled_rest_send_is_one_trace_down_to_every_provider(
 
     await wait_until(is_complete, 20, what=f"{len(TREE)} kinds of spans")
     spans = collector.trace(trace_id)
-    assert tree(spans, span_id) == TREE
+    assert tree(spans, span_id) in TREES
     marked = [one.attributes.get("clarion.notification_id", sent) for one in spans]
     assert set(marked) == {sent}
     routed = [one for one in spans if one.name == "route notification"]
@@ -146,7 +149,7 @@ async def test_sampled_grpc_send_through_the_sdk_has_the_same_tree(
         )
     wanted = sum(count for _, count in TREE.values())
     await wait_until(lambda: len(collector.trace(trace_id)) >= wanted, 20)
-    assert tree(collector.trace(trace_id), span_id) == TREE
+    assert tree(collector.trace(trace_id), span_id) in TREES
 
 
 async def test_each_notification_of_a_batch_keeps_the_trace_of_its_caller(

@@ -43,6 +43,16 @@ def test_backpressure_tells_what_it_found_as_one_line_of_json() -> None:
     assert found["accept_to_sink_ms"].keys() == {"p50", "p99"}
 
 
+def test_tracing_tells_what_it_found_as_one_line_of_json() -> None:
+    sizes = ("--seconds=0.5", "--turns=1", "--percent=100", "--users=100")
+    result = CliRunner().invoke(command, ["tracing", "--json", *sizes])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout.splitlines()[-1])
+    assert found["traced_over_without"] > 0
+    assert found["spans_per_notification"] > 1
+    assert found["traced_by_process"].keys() == found["without_by_process"].keys()
+
+
 @pytest.mark.parametrize("name", BENCHES)
 def test_every_benchmark_explains_itself(name: str) -> None:
     result = CliRunner().invoke(command, [name, "--help"])

@@ -7,7 +7,8 @@ import pytest
 
 from clarion.client.embedded import log_files, ports
 from clarion.client.embedded.credentials import Credentials
-from clarion.client.embedded.edge import render
+from clarion.client.embedded.edge import render, values
+from clarion.client.embedded.environment import SERVICES, WEBHOOK_LISTENERS
 from clarion.client.embedded.errors import AlreadyRunningError, EmbeddedError
 from clarion.client.embedded.state import ProcessState, StackState, StateFile
 
@@ -111,3 +112,28 @@ def test_template_keeps_a_block_only_when_its_name_has_a_value():
 def test_template_with_an_unknown_placeholder_is_refused():
     with pytest.raises(EmbeddedError, match="misspelt"):
         render("${misspelt}", {})
+
+
+@pytest.mark.parametrize(
+    ("environ", "percent"),
+    [
+        ({}, "100"),
+        ({"OTEL_TRACES_SAMPLER": "always_on"}, "100"),
+        ({"OTEL_TRACES_SAMPLER_ARG": "0.01"}, "100"),
+        ({"OTEL_TRACES_SAMPLER": "traceidratio"}, "100"),
+        (
+            {
+                "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+                "OTEL_TRACES_SAMPLER_ARG": "0.01",
+            },
+            "1",
+        ),
+    ],
+)
+def test_the_edge_samples_as_the_services_do(
+    environ: dict[str, str], percent: str
+) -> None:
+    chosen = {name: 1 for name in (*SERVICES, *WEBHOOK_LISTENERS)}
+    endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4317"}
+    assert "otlp" not in values(Path(), chosen, environ)
+    assert values(Path(), chosen, environ | endpoint)["trace_percent"] == percent

@@ -23,6 +23,7 @@ BENCHES = {
     "growth": "CPU at growing queues, recipients and tenants.",
     "peers": "The same job by Celery, and by Celery with Apprise.",
     "memory": "Resident memory of every process, idle and loaded.",
+    "tracing": "What traces of one call in a hundred cost, and metrics.",
     "backpressure": "Three times the capacity: refused, bounded, nothing lost.",
     "schedules": "How exact schedules are, and what 100,000 do to the rest.",
     "escalation": "How late the next channel is used where nobody reads the first.",

@@ -21,7 +21,6 @@ TEMPLATE = "envoy.yaml"
 _DESCRIPTORS = "descriptors.binpb"
 # No backslashes: the template has it in a quoted YAML text.
 _LOCAL_ORIGINS = "https?://(localhost|127[.]0[.]0[.]1)(:[0-9]+)?"
-_TRACE_PERCENT = 100
 
 Values = Mapping[str, str | int]
 
@@ -42,11 +41,13 @@ def edge_folder() -> Path | None:
 
 
 def values(
-    folder: Path, ports: Mapping[str, int], otlp_endpoint: str = ""
+    folder: Path, ports: Mapping[str, int], environ: Mapping[str, str]
 ) -> dict[str, str | int]:
     """What the template may use besides ``listen_port`` and ``admin_port``.
 
-    ``otlp`` and its parts have a value when there is an OTLP/gRPC endpoint.
+    ``otlp`` and its parts have a value when there is an OTLP/gRPC endpoint in the
+    environment; the edge samples as OTEL_TRACES_SAMPLER says where that is a ratio,
+    else everything.
     """
     filled: dict[str, str | int] = {
         "listen_host": HOST,
@@ -59,15 +60,22 @@ def values(
     for listener in WEBHOOK_LISTENERS:
         name = listener.replace(".", "_")
         filled |= {f"{name}_host": HOST, f"{name}_port": ports[listener]}
-    endpoint = urlsplit(otlp_endpoint)
+    endpoint = urlsplit(environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", ""))
     if endpoint.hostname:
         filled |= {
             "otlp": endpoint.geturl(),
             "otlp_host": endpoint.hostname,
             "otlp_port": endpoint.port or 4317,
-            "trace_percent": _TRACE_PERCENT,
+            "trace_percent": _trace_percent(environ),
         }
     return filled
+
+
+def _trace_percent(environ: Mapping[str, str]) -> str:
+    ratio = environ.get("OTEL_TRACES_SAMPLER_ARG", "")
+    if ratio and environ.get("OTEL_TRACES_SAMPLER", "").endswith("traceidratio"):
+        return f"{float(ratio) * 100:g}"
+    return "100"
 
 
 def render(text: str, filled: Values) -> str:

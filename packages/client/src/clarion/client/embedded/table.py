@@ -40,7 +40,6 @@ _NEEDS: Mapping[str, tuple[str, ...]] = {
 }
 _SCHEMAS = ("router", "templating", "inapp", "recipients", "tracking")
 _WORK_MAX_BYTES = "CLARION_WORK_MAX_BYTES"
-_OTLP_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 _DRAIN_SECONDS = 10
 # Longer than the drain: what stops in time is never killed.
 _STOP_MARGIN_SECONDS = 5
@@ -208,11 +207,10 @@ class Table:
         )
 
     def _envoy(self, folder: Path) -> EnvoyServer:
-        otlp_endpoint = {**os.environ, **self._settings}.get(_OTLP_ENDPOINT, "")
         return EnvoyServer(
             self._data / "envoy",
             template=folder / edge.TEMPLATE,
-            values=edge.values(folder, self.ports, otlp_endpoint),
+            values=edge.values(folder, self.ports, {**os.environ, **self._settings}),
             port=self.ports["envoy"],
             admin_port=self.ports["envoy.admin"],
         )
