@@ -56,6 +56,16 @@ class Mesh:
                 await self._read()
                 await asyncio.sleep(0.05)
 
+    async def statuses(self, broadcast_id: str, count: int) -> dict[str, int]:
+        """How a broadcast's notifications stand, once so many are decided."""
+        async with asyncio.timeout(30):
+            while True:
+                record = await self.client.get(broadcast_id)
+                statuses = dict(record.broadcast.statuses)
+                if sum(statuses.values()) >= count:
+                    return statuses
+                await asyncio.sleep(0.1)
+
     async def _read(self) -> None:
         state = (await self.jetstream.stream_info("WORK")).state
         for sequence in range(max(self._read_to + 1, 1), state.last_seq + 1):
@@ -128,6 +138,13 @@ async def test_a_topic_is_told_once_each_though_the_router_is_killed_twice(
     assert mesh.router.memory_info().rss - before < MOST_MEMORY
     assert mesh.people == set(people)
     assert len(mesh.deliveries) == SUBSCRIBERS
+    # What was told twice is counted once and listed once.
+    assert await mesh.statuses(told.broadcast_id, SUBSCRIBERS) == {
+        "processing": SUBSCRIBERS
+    }
+    made = mesh.client.notifications(broadcast_id=told.broadcast_id)
+    listed = Counter([record.user_id async for record in made])
+    assert listed == Counter(people)
 
 
 async def test_a_topic_is_told_by_rest(mesh: Mesh) -> None:
@@ -170,12 +187,7 @@ async def test_what_a_broadcast_made_is_listed_and_counted_also_by_state(
     await mesh.client.subscribe("news", [*people, "stranger"])
     one = notification("", "newsletter", title="Hello", channels=["email"])
     id = (await mesh.client.broadcast("news", one)).broadcast_id
-    async with asyncio.timeout(30):
-        statuses: dict[str, int] = {}
-        while sum(statuses.values()) < 251:
-            statuses = dict((await mesh.client.get(id)).broadcast.statuses)
-            await asyncio.sleep(0.05)
-    assert statuses == {"processing": 250, "skipped": 1}
+    assert await mesh.statuses(id, 251) == {"processing": 250, "skipped": 1}
     found = [r async for r in mesh.client.notifications(broadcast_id=id)]
     assert sorted(r.user_id for r in found) == ["stranger", *people]
     assert len({r.notification_id for r in found}) == 251

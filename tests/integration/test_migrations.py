@@ -65,13 +65,18 @@ def tables(connection: Any, schema: str) -> list[str]:
 
 
 def fill(connection: Any, schema: str, table: str) -> bool:
-    """Inserts a row with what must be given; whether the table takes it."""
+    """Inserts a row with what must be given; whether the table takes it.
+
+    A view takes none.
+    """
     columns = connection.execute(
         "SELECT column_name, udt_name FROM information_schema.columns"
         " WHERE table_schema = %s AND table_name = %s AND is_nullable = 'NO'"
         " AND column_default IS NULL AND is_identity = 'NO' AND is_generated = 'NEVER'",
         (schema, table),
     ).fetchall()
+    if not columns:
+        return False
     insert = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
         sql.Identifier(schema, table),
         sql.SQL(", ").join(sql.Identifier(name) for name, _ in columns),
