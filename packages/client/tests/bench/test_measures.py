@@ -48,9 +48,10 @@ def test_tracing_tells_what_it_found_as_one_line_of_json() -> None:
     result = CliRunner().invoke(command, ["tracing", "--json", *sizes])
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout.splitlines()[-1])
-    assert found["traced_over_without"] > 0
+    assert found["traced_over_metrics"] > 0
+    assert found["metrics_over_none"] > 0
     assert found["spans_per_notification"] > 1
-    assert found["traced_by_process"].keys() == found["without_by_process"].keys()
+    assert found["by_process"].keys() == {"none", "metrics", "traced"}
 
 
 @pytest.mark.parametrize("name", BENCHES)

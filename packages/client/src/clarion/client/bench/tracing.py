@@ -12,6 +12,7 @@ from clarion.client.bench.report import Report, table
 from clarion.client.bench.traffic import Traffic
 from clarion.client.embedded.collector import Collector
 
+_KINDS = _NONE, _METRICS, _TRACED = "none", "metrics", "traced"
 OPTIONS = (
     click.Option(
         ["--seconds"],
@@ -25,7 +26,7 @@ OPTIONS = (
         type=click.IntRange(min=1),
         default=3,
         show_default=True,
-        help="Turns without and with telemetry.",
+        help="Turns, of three stacks each.",
     ),
     click.Option(
         ["--percent"],
@@ -47,47 +48,53 @@ OPTIONS = (
 async def run(*, seconds: float, turns: int, percent: float, users: int) -> Report:
     """CPU of ``throughput`` with a part of all calls traced, against without.
 
-    Each turn is a stack without telemetry and then one that exports its metrics, and
-    the spans of the part that is sampled, to a collector in this process: what that
-    costs is counted, too.
+    Each turn is three stacks, in an order that changes: without telemetry, with
+    metrics, and with metrics and the spans of the part that is sampled. They go to a
+    collector in this process, whose work is counted, too.
     """
-    without, traced = [], []
+    found: dict[str, list[Spent]] = {name: [] for name in _KINDS}
     spans = 0
-    for _ in range(turns):
-        without.append(await _spent(users, seconds, {}))
-        async with Collector() as collector:
-            settings = {
-                "OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint,
-                "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
-                "OTEL_TRACES_SAMPLER_ARG": str(percent / 100),
-            }
-            traced.append(await _spent(users, seconds, settings))
-            spans += len(collector.spans)
-    ratio = _mean(traced) / _mean(without)
-    sent = sum(one.accepted for one in traced)
+    for turn in range(turns):
+        for name in _KINDS if turn % 2 == 0 else reversed(_KINDS):
+            async with Collector() as collector:
+                settings = _settings(name, collector.endpoint, percent)
+                found[name].append(await _spent(users, seconds, settings))
+                spans += len(collector.spans)
+    mean = {name: _mean(spent) for name, spent in found.items()}
+    by_process = {name: _by_process(spent) for name, spent in found.items()}
+    sent = sum(one.accepted for one in found[_TRACED])
     values: dict[str, Any] = {
-        "traced_over_without": round(ratio, 3),
+        "traced_over_metrics": round(mean[_TRACED] / mean[_METRICS], 3),
+        "metrics_over_none": round(mean[_METRICS] / mean[_NONE], 3),
         "percent": percent,
-        "without_us": [one.cpu_us() for one in without],
-        "traced_us": [one.cpu_us() for one in traced],
-        "without_by_process": _by_process(without),
-        "traced_by_process": _by_process(traced),
+        "cpu_us_per_notification": {
+            name: [one.cpu_us() for one in spent] for name, spent in found.items()
+        },
+        "by_process": by_process,
         "spans_per_notification": round(spans / max(sent, 1), 4),
         "notifications": sent,
-    }
-    columns = {
-        "traced us": values["traced_by_process"],
-        "without us": values["without_by_process"],
     }
     return Report(
         values,
         [
-            f"{percent:g} % of the calls traced: {ratio:.3f} times the CPU "
-            f"({_mean(without):.1f} -> {_mean(traced):.1f} us a notification, "
-            f"{turns} turns), {values['spans_per_notification']} spans a notification",
-            *table("process", columns),
+            f"metrics: {values['metrics_over_none']} times the CPU; {percent:g} % of "
+            f"the calls traced as well: {values['traced_over_metrics']} times that, "
+            f"{values['spans_per_notification']} spans a notification",
+            *table("process", by_process),
         ],
     )
+
+
+def _settings(kind: str, endpoint: str, percent: float) -> Mapping[str, str]:
+    if kind == _NONE:
+        return {}
+    if kind == _METRICS:
+        return {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": endpoint}
+    return {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+        "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+        "OTEL_TRACES_SAMPLER_ARG": str(percent / 100),
+    }
 
 
 async def _spent(users: int, seconds: float, settings: Mapping[str, str]) -> Spent:
