@@ -26,6 +26,7 @@ from clarion.router.explaining import Explanation
 from clarion.router.fan_out import FanOut
 from clarion.router.giving_back import GivingBack
 from clarion.router.in_hand import InHand
+from clarion.router.intake import intake_consumers
 from clarion.router.naming import Naming
 from clarion.router.neighbours import GrpcNeighbours
 from clarion.router.ordering import ValkeyTurns
@@ -58,7 +59,6 @@ from clarion.runtime.jetstream import (
     Consumer,
     GroupPublisher,
     JetStreamRescheduler,
-    Streams,
 )
 from clarion.runtime.pacing import Governor, TenantShares
 from clarion.runtime.postgres import open_pool
@@ -67,9 +67,7 @@ from clarion.runtime.streams import (
     DIGEST,
     FLOWS,
     INTAKE,
-    INTAKE_ACK_WAIT,
     LANES,
-    SCHED,
     durable_name,
     events_subject,
     parts_of,
@@ -84,20 +82,6 @@ VALKEY_PAUSE = timedelta(seconds=1)
 POSTGRES_PATIENCE = timedelta(seconds=1)
 """How long what fires waits for Postgres before it goes on without."""
 POSTGRES_PAUSE = timedelta(seconds=5)
-FIRED_GATHER = timedelta(milliseconds=50)
-"""What fires meanwhile is one batch: it fires one by one, and a batch is a sync."""
-FIRED_AT_ONCE = 32
-"""Batches of what fired under way: most of them only wait for their plans."""
-OVERFLOW_FIRED_AT_ONCE = 8
-"""The same of each part of an overflow."""
-MOST_FIRED = 256
-"""Messages of one batch that fired: each is a single notification."""
-MOST_PREFETCHED = 1024
-ROUTE_PATIENCE = timedelta(milliseconds=50)
-"""How long little waits for the batch that is being routed, to share the next one: a
-batch is three calls and five publishes, however small it is."""
-MOST_BATCH_BYTES = 640 * 1024
-"""Of one batch, encoded: more would only be decoded together and then wait."""
 
 
 async def build(service: Service, settings: Settings) -> None:
@@ -252,41 +236,5 @@ async def build(service: Service, settings: Settings) -> None:
         )
         # What fires stays in hand until what comes after it is planned.
         fired = IntakeHandler(firing, streams.publisher, part=part)
-        for consumer in _intake(streams, part, accepted, fired, settings):
+        for consumer in intake_consumers(streams, part, accepted, fired, settings):
             service.add_consumer(consumer)
-
-
-def _intake(
-    streams: Streams,
-    part: str,
-    accepted: IntakeHandler,
-    fired: IntakeHandler,
-    settings: Settings,
-) -> tuple[Consumer, Consumer]:
-    """The consumers of what was accepted in a flow or part of one, and what fired."""
-    return (
-        Consumer(
-            streams,
-            stream=stream_of(INTAKE),
-            durable=durable_name(INTAKE, part),
-            handle=accepted,
-            given_up=accepted.given_up,
-            concurrency=settings.route_concurrency,
-            max_messages=settings.route_messages,
-            max_bytes=MOST_BATCH_BYTES,
-            patience=ROUTE_PATIENCE,
-            ack_wait=INTAKE_ACK_WAIT,
-        ),
-        Consumer(
-            streams,
-            stream=SCHED,
-            durable=durable_name(INTAKE, part),
-            handle=fired,
-            concurrency=FIRED_AT_ONCE if part in LANES else OVERFLOW_FIRED_AT_ONCE,
-            max_messages=MOST_FIRED,
-            max_bytes=MOST_BATCH_BYTES,
-            prefetch=MOST_PREFETCHED,
-            gather=FIRED_GATHER,
-            ack_wait=INTAKE_ACK_WAIT,
-        ),
-    )
