@@ -40,6 +40,9 @@ MIX = (
     ("sms", "in_app"),
 )
 Key = tuple[str, str]
+Sending = tuple[str, tuple[str, ...], str]
+"""(person, channels, lane)"""
+Batch = list[Sending]
 
 
 @dataclass
@@ -67,8 +70,7 @@ class Run:
             ]
         )
 
-    def mixed(self, count: int) -> Iterator[tuple[str, tuple[str, ...], str]]:
-        """(person, channels, lane)."""
+    def mixed(self, count: int) -> Iterator[Sending]:
         lanes = itertools.cycle(("medium", "high", "low"))
         for number in range(count):
             turn = number // len(self.people) + number
@@ -78,7 +80,7 @@ class Run:
                 next(lanes),
             )
 
-    async def send(self, batch: list[tuple[str, tuple[str, ...], str]]) -> None:
+    async def send(self, batch: Batch) -> None:
         """Sends a batch through the SDK, which repeats what is not accepted."""
         answers = await self.client.send_all(
             notification(
@@ -97,9 +99,7 @@ class Run:
             for channel in channels:
                 self.expected[answer.notification_id, channel] += 1
 
-    async def send_in_turn(
-        self, batches: list[list[tuple[str, tuple[str, ...], str]]]
-    ) -> None:
+    async def send_in_turn(self, batches: list[Batch]) -> None:
         for batch in batches:
             await self.send(batch)
 
@@ -227,9 +227,7 @@ async def test_nothing_is_lost_when_processes_of_several_services_are_killed(
         assert all(channel != "in_app" for _, channel in doubled)
 
 
-def _batches(
-    run: Run, count: int, victims: int
-) -> list[list[list[tuple[str, tuple[str, ...], str]]]]:
+def _batches(run: Run, count: int, victims: int) -> list[list[Batch]]:
     """What is sent while each victim dies, in batches."""
     sendings = list(run.mixed(count))
     share = -(-count // victims)
@@ -239,9 +237,7 @@ def _batches(
     ]
 
 
-async def _kill_at_work(
-    run: Run, victim: str, batches: list[list[tuple[str, tuple[str, ...], str]]]
-) -> None:
+async def _kill_at_work(run: Run, victim: str, batches: list[Batch]) -> None:
     """Returns when all is sent and the victim runs again."""
     pid = run.stack.process(victim).pid
     before = await run.deliveries()

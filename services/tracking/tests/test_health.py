@@ -153,6 +153,7 @@ async def test_the_mesh_is_asked_for_its_health_without_a_credential(pool, strea
             async with asyncio.timeout(10):
                 # Whoever connects on a busy machine answers slowly at first.
                 while True:
+                    push.tenants.clear()
                     answer = await stub.GetHealth(pb2.GetHealthRequest())
                     if answer.status == "healthy":
                         break
@@ -161,7 +162,7 @@ async def test_the_mesh_is_asked_for_its_health_without_a_credential(pool, strea
         assert answer.checks["provider"].status == "healthy", answer
         assert answer.checks["rate_limiter"].status == "healthy", answer
         assert answer.checks["database"].latency_seconds > 0
-        assert set(push.tenants) == {"system"}
+        assert push.tenants == ["system"]
 
 
 @pytest.mark.integration

@@ -16,7 +16,7 @@ from clarion.runtime.errors import (
     InvalidSignatureError,
     NotFoundError,
 )
-from clarion.runtime.http.webhooks import PATH_METADATA
+from clarion.runtime.interceptors.rpc import PATH_METADATA
 from clarion.sms import metrics
 from clarion.sms.callback_url import delivery_ref
 from clarion.sms.callbacks import read_form

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from clarion.client.bench.mesh import Mesh, Stopwatch, watched
+from clarion.client.bench.mesh import Mesh, Stopwatch
 from clarion.client.bench.report import Report, table
 from clarion.client.bench.traffic import Traffic
 
@@ -63,10 +63,7 @@ async def measure(
 
     gate = mesh.gate(30_000)
     offering = mesh.offering(gate, Traffic(mesh.users), 4, batch=batch)
-    watch = Stopwatch(mesh.stack)
-    await watched(gate, offering, seconds)
-    await mesh.drained()
-    whole = watch.stop(offering.accepted, offering.deliveries)
+    whole = await mesh.work_off(gate, offering, seconds)
     async with StraightLine(mesh.stack.urls, mesh.users) as line:
         traffic = Traffic(mesh.users)
         watch = Stopwatch(mesh.stack)

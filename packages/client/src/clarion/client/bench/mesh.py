@@ -164,6 +164,13 @@ class Mesh:
         target = stack.urls["grpc"]
         return Offering(target, keys, traffic, gate, batch=batch, calls=calls)
 
+    async def work_off(self, gate: Gate, offering: Offering, seconds: float) -> Spent:
+        """Offers for so long, waits until the queues are empty: what all of it took."""
+        watch = Stopwatch(self.stack)
+        await watched(gate, offering, seconds)
+        await self.drained()
+        return watch.stop(offering.accepted, offering.deliveries)
+
     async def drained(self) -> None:
         """Waits until the queues are empty, or nothing moves any more.
 

@@ -14,7 +14,7 @@ import click
 from clarion.client.bench.celery_peer import CeleryPeer
 from clarion.client.bench.flood import Flood
 from clarion.client.bench.http_sink import HttpSink
-from clarion.client.bench.mesh import Mesh, Spent, Stopwatch, watched
+from clarion.client.bench.mesh import Mesh, Spent
 from clarion.client.bench.report import Report
 from clarion.client.bench.senders import Senders
 from clarion.client.bench.traffic import Traffic
@@ -76,13 +76,13 @@ async def _measure(
     folder: Path, seconds: float, count: int, window: int, users: int
 ) -> Report:
     async with Mesh(users) as mesh:
-        spent, offered = await _mesh(mesh, seconds, window)
+        spent = await _mesh(mesh, seconds, window)
         async with CeleryPeer(mesh.stack.urls, folder) as peer:
             celery = await peer.run(count, users, window)
             # Latency at a rate that both can hold, or it would be that of a queue.
             rate = max(celery.per_second / 2, 1)
             paced = await peer.run(min(count, int(rate * 10) + 1), users, window, rate)
-        latency = await _paced(mesh, rate, min(count / rate, 10), offered)
+        latency = await _paced(mesh, rate, min(count / rate, 10), spent.deliveries)
     async with Mesh(users, sinks=False) as mesh:
         arrivals = Arrivals(mesh.stack.urls["sandbox"], mesh.http)
         target, key = mesh.stack.urls["grpc"], mesh.stack.demo_key
@@ -126,15 +126,11 @@ async def _measure(
     return Report(values, lines)
 
 
-async def _mesh(mesh: Mesh, seconds: float, window: int) -> tuple[Spent, int]:
+async def _mesh(mesh: Mesh, seconds: float, window: int) -> Spent:
     gate = mesh.gate(window)
     batch = max(1, min(500, window // 4))
     offering = mesh.offering(gate, Traffic(mesh.users), 2, batch=batch)
-    watch = Stopwatch(mesh.stack)
-    await watched(gate, offering, seconds)
-    await mesh.drained()
-    spent = watch.stop(offering.accepted, offering.deliveries)
-    return spent, offering.deliveries
+    return await mesh.work_off(gate, offering, seconds)
 
 
 async def _paced(

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from clarion.client.bench.mesh import Mesh, Spent, Stopwatch, watched
+from clarion.client.bench.mesh import Mesh, Spent
 from clarion.client.bench.report import Report, table
 from clarion.client.bench.traffic import Traffic
 from clarion.client.embedded.collector import Collector
@@ -101,10 +101,7 @@ async def _spent(users: int, seconds: float, settings: Mapping[str, str]) -> Spe
     async with Mesh(users, settings=settings, apart=True) as mesh:
         gate = mesh.gate(30_000)
         offering = mesh.offering(gate, Traffic(users), 4)
-        watch = Stopwatch(mesh.stack)
-        await watched(gate, offering, seconds)
-        await mesh.drained()
-        return watch.stop(offering.accepted, offering.deliveries)
+        return await mesh.work_off(gate, offering, seconds)
 
 
 def _mean(turns: list[Spent]) -> float:

@@ -31,6 +31,7 @@ from clarion.runtime.errors import (
     UnsupportedError,
 )
 from clarion.runtime.identity import context_of
+from clarion.runtime.interceptors.rpc import PATH_METADATA
 from clarion.runtime.near import Metadata, NearContext, Neighbour
 from clarion.runtime.status import (
     DETAILS_METADATA,
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 RECEIVE = "/clarion.api.channel.v1.WebhookService/ReceiveWebhook"
-PATH_METADATA = "x-envoy-original-path"
-"""Path and query as the provider called them, as the edge's transcoder tells them."""
 MOST_UNDER_WAY = 1000
 """Webhooks at once; more are OVERLOADED with a wait."""
 MOST_BYTES = 1024 * 1024

@@ -9,7 +9,7 @@ import grpc
 
 from clarion.runtime.error_catalog import entry_for
 from clarion.runtime.errors import InvalidArgumentError, UnsupportedError
-from clarion.runtime.interceptors.rpc import Proceed, Rpc
+from clarion.runtime.interceptors.rpc import PATH_METADATA, Proceed, Rpc
 from clarion.runtime.methods import Method
 from clarion.runtime.status import status_of
 
@@ -45,8 +45,7 @@ class ErrorInterceptor:
 
 
 def _is_from_rest(rpc: Rpc) -> bool:
-    # The edge's transcoder keeps the path that the caller used.
-    return bool(rpc.text("x-envoy-original-path"))
+    return bool(rpc.text(PATH_METADATA))
 
 
 def _is_not_served(error: Exception, rpc: Rpc) -> bool:

@@ -10,6 +10,9 @@ import grpc
 
 from clarion.runtime.methods import Method
 
+PATH_METADATA = "x-envoy-original-path"
+"""Path and query as whoever used REST called them; the edge tells them."""
+
 
 @dataclass(slots=True)
 class Rpc:
