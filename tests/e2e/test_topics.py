@@ -20,6 +20,7 @@ from clarion.api.event.v1.work_pb2 import DeliveryChunk
 from clarion.api.recipients.v1.recipient_pb2 import Recipient
 from clarion.client import Client, notification
 from clarion.client.embedded import Stack
+from clarion.runtime.jetstream.compression import published
 from clarion.runtime.streams import durable_name, part_of, stream_of
 
 pytestmark = pytest.mark.e2e
@@ -71,7 +72,8 @@ class Mesh:
         for sequence in range(max(self._read_to + 1, 1), state.last_seq + 1):
             message = await self.jetstream.get_msg("WORK", sequence)
             self._read_to = sequence
-            for job in DeliveryChunk.FromString(message.data).jobs:
+            data, _ = published(message.data, message.headers or {})
+            for job in DeliveryChunk.FromString(data).jobs:
                 self.deliveries[job.delivery_id] += 1
                 self.people.add(job.user_id)
 

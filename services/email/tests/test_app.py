@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from clarion.runtime.jetstream import Streams
 from clarion.runtime.service import Service
 from clarion.runtime.settings import RuntimeSettings
 from clarion.runtime.testing import INTERNAL_KEY, serve, wait_until
+from clarion.runtime.testing.stored import messages_of
 from clarion.sandbox.testing import RunningSandbox
 
 pytestmark = pytest.mark.integration
@@ -82,13 +82,11 @@ async def publish(streams: Streams, *jobs: DeliveryJob) -> None:
 
 
 async def events(streams: Streams) -> list[event_pb.NotificationEvent]:
-    info = await streams.js.request("STREAM.INFO.EVENTS")
-    found: list[event_pb.NotificationEvent] = []
-    for sequence in range(1, int(info["state"]["last_seq"]) + 1):
-        answer = await streams.js.request("STREAM.MSG.GET.EVENTS", {"seq": sequence})
-        body = base64.b64decode(answer["message"]["data"])
-        found += event_pb.EventChunk.FromString(body).events
-    return found
+    return [
+        event
+        async for message in messages_of(streams, "EVENTS")
+        for event in event_pb.EventChunk.FromString(message.data).events
+    ]
 
 
 async def test_mail_jobs_reach_the_server(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -90,7 +89,6 @@ from clarion.runtime.jetstream import (
     Streams,
     declare_streams,
 )
-from clarion.runtime.jetstream.errors import StreamApiError
 from clarion.runtime.migrations import migrate, migrations_of
 from clarion.runtime.server import GrpcServer
 from clarion.runtime.service import Service
@@ -103,6 +101,7 @@ from clarion.runtime.testing import (
     wait_until,
     write_keys,
 )
+from clarion.runtime.testing.stored import messages_of
 
 Notify = Callable[..., Notification]
 Person = Callable[..., RecipientProfile]
@@ -430,30 +429,19 @@ class Running:
     def stub(self) -> NotificationServiceStub:
         return NotificationServiceStub(self.harness.internal(self.tenant))
 
-    async def _stored(self, stream: str, subject: str) -> AsyncIterator[bytes]:
-        sequence = 1
-        while True:
-            ask = {"seq": sequence, "next_by_subj": subject}
-            try:
-                found = await self.streams.js.request(f"STREAM.MSG.GET.{stream}", ask)
-            except StreamApiError:
-                return  # no more
-            yield base64.b64decode(found["message"].get("data", ""))
-            sequence = found["message"]["seq"] + 1
-
     async def jobs(self, subject: str = "work.push.>") -> list[DeliveryJob]:
         return [
             job
-            async for body in self._stored("WORK", subject)
-            for job in DeliveryChunk.FromString(body).jobs
+            async for message in messages_of(self.streams, "WORK", subject)
+            for job in DeliveryChunk.FromString(message.data).jobs
             if job.tenant_id == self.tenant
         ]
 
     async def events(self) -> list[NotificationEvent]:
         return [
             event
-            async for body in self._stored("EVENTS", "events.router")
-            for event in EventChunk.FromString(body).events
+            async for message in messages_of(self.streams, "EVENTS", "events.router")
+            for event in EventChunk.FromString(message.data).events
             if event.tenant_id == self.tenant
         ]
 
@@ -539,10 +527,11 @@ class Push:
 
     async def told(self) -> Counter[str]:
         """How often each kind of event was told of deliveries, each id once."""
+        streams = self.running.streams
         found = {
             event.event_id: EventKind.Name(event.kind).removeprefix("EVENT_KIND_")
-            async for body in self.running._stored("EVENTS", "events.push")
-            for event in EventChunk.FromString(body).events
+            async for message in messages_of(streams, "EVENTS", "events.push")
+            for event in EventChunk.FromString(message.data).events
             if event.tenant_id == self.running.tenant
         }
         return Counter(found.values())

@@ -25,6 +25,7 @@ from clarion.runtime.streams import (
     parts_of,
     work_subject,
 )
+from clarion.runtime.testing.stored import messages_of
 
 pytestmark = pytest.mark.integration
 
@@ -73,16 +74,10 @@ async def take_and_die(url: str, part: str, messages: int) -> None:
 
 async def order_of(streams: Streams) -> list[tuple[str, str]]:
     """Tenant and notification of all jobs, as they were handed over."""
-    jetstream = streams.nc.jetstream()
-    state = (await jetstream.stream_info("WORK")).state
-    bodies = [
-        (await jetstream.get_msg("WORK", sequence)).data or b""
-        for sequence in range(1, state.last_seq + 1)
-    ]
     return [
         (job.tenant_id, job.notification_id)
-        for body in bodies
-        for job in DeliveryChunk.FromString(body).jobs
+        async for message in messages_of(streams, "WORK")
+        for job in DeliveryChunk.FromString(message.data).jobs
     ]
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -34,10 +33,10 @@ from clarion.runtime.breaker import Breaker
 from clarion.runtime.caller import Caller
 from clarion.runtime.clock import SystemClock
 from clarion.runtime.jetstream import Consumer, Streams
-from clarion.runtime.jetstream.errors import StreamApiError
 from clarion.runtime.migrations import migrate, migrations_of
 from clarion.runtime.streams import work_subject
 from clarion.runtime.testing import wait_until
+from clarion.runtime.testing.stored import messages_of
 
 pytestmark = pytest.mark.integration
 
@@ -75,22 +74,12 @@ class Client:
 
     async def waiting(self) -> list[tuple[str, IntakeItem]]:
         """Each occurrence that waits, with the header that says when."""
-        found = []
-        sequence = 1
-        while True:
-            subject = f"later.cron.{self.running.tenant}.>"
-            ask = {"seq": sequence, "next_by_subj": subject}
-            js = self.running.streams.js
-            try:
-                answer = await js.request("STREAM.MSG.GET.SCHED", ask)
-            except StreamApiError:
-                return found
-            message = answer["message"]
-            headers = base64.b64decode(message["hdrs"]).decode()
-            when = headers.split("Nats-Schedule: ")[1].split("\r\n")[0]
-            (item,) = IntakeChunk.FromString(base64.b64decode(message["data"])).items
-            found.append((when, item))
-            sequence = message["seq"] + 1
+        streams, subject = self.running.streams, f"later.cron.{self.running.tenant}.>"
+        return [
+            (message.headers["Nats-Schedule"], item)
+            async for message in messages_of(streams, "SCHED", subject)
+            for item in IntakeChunk.FromString(message.data).items
+        ]
 
     async def next_after(self, item: IntakeItem) -> tuple[str, IntakeItem]:
         """What waits once the one that fired is planned for."""

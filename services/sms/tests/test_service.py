@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from clarion.runtime.jetstream import Streams
 from clarion.runtime.service import Service
 from clarion.runtime.settings import RuntimeSettings
 from clarion.runtime.testing import INTERNAL_KEY, GrpcHarness, wait_until
+from clarion.runtime.testing.stored import messages_of
 from clarion.sandbox.testing import RunningSandbox, running_sandbox
 from clarion.sms.app import build
 
@@ -73,13 +73,9 @@ class Mesh:
 
     async def events(self) -> list[event_pb.NotificationEvent]:
         """Every event so far, each id once, oldest first."""
-        api = self.streams.js
-        info = await api.request("STREAM.INFO.EVENTS")
         found: dict[str, event_pb.NotificationEvent] = {}
-        for sequence in range(1, int(info["state"]["last_seq"]) + 1):
-            answer = await api.request("STREAM.MSG.GET.EVENTS", {"seq": sequence})
-            data = base64.b64decode(answer["message"]["data"])
-            for event in event_pb.EventChunk.FromString(data).events:
+        async for message in messages_of(self.streams, "EVENTS"):
+            for event in event_pb.EventChunk.FromString(message.data).events:
                 found.setdefault(event.event_id, event)
         return list(found.values())
 

@@ -34,7 +34,7 @@ async def test_floor_growth_and_memory_tell_what_they_found() -> None:
 
 
 def test_backpressure_tells_what_it_found_as_one_line_of_json() -> None:
-    sizes = ("--seconds=1", "--users=100", "--queue-mib=1")
+    sizes = ("--seconds=1", "--users=100", "--queue-kib=128")
     result = CliRunner().invoke(command, ["backpressure", "--json", *sizes])
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout.splitlines()[-1])

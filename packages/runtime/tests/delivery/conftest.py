@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -35,6 +34,7 @@ from clarion.runtime.delivery.unsent_counts import ValkeyUnsentCounts
 from clarion.runtime.delivery.worker import DeliveryWorker
 from clarion.runtime.jetstream import Consumer, GroupPublisher, Streams
 from clarion.runtime.jetstream.ports import NullObserver
+from clarion.runtime.testing.stored import messages_of
 from clarion.runtime.valkey import open_client
 
 LEASE = timedelta(seconds=1)
@@ -89,13 +89,11 @@ class Mesh:
 
     async def steps(self) -> list[IntakeItem]:
         """What was passed on to the router, each message once."""
-        answer = await self.streams.js.request("STREAM.INFO.INTAKE")
-        state = answer["state"]
-        found: list[IntakeItem] = []
-        for sequence in range(max(state["first_seq"], 1), state["last_seq"] + 1):
-            body = await self._read("INTAKE", sequence)
-            found += IntakeChunk.FromString(body).items
-        return found
+        return [
+            item
+            async for message in messages_of(self.streams, "INTAKE")
+            for item in IntakeChunk.FromString(message.data).items
+        ]
 
     async def worker(
         self,
@@ -167,10 +165,8 @@ class Mesh:
     async def events(self) -> list[event_pb.NotificationEvent]:
         """Every event so far, each id once."""
         found: dict[str, event_pb.NotificationEvent] = {}
-        last = await self._last("EVENTS")
-        for sequence in range(1, last + 1):
-            message = await self._read("EVENTS", sequence)
-            for event in event_pb.EventChunk.FromString(message).events:
+        async for message in messages_of(self.streams, "EVENTS"):
+            for event in event_pb.EventChunk.FromString(message.data).events:
                 found.setdefault(event.event_id, event)
         return list(found.values())
 
@@ -197,16 +193,6 @@ class Mesh:
     async def pending(self, stream: str) -> int:
         answer = await self.streams.js.request(f"STREAM.INFO.{stream}")
         return int(answer["state"]["messages"])
-
-    async def _last(self, stream: str) -> int:
-        answer = await self.streams.js.request(f"STREAM.INFO.{stream}")
-        return int(answer["state"]["last_seq"])
-
-    async def _read(self, stream: str, sequence: int) -> bytes:
-        answer = await self.streams.js.request(
-            f"STREAM.MSG.GET.{stream}", {"seq": sequence}
-        )
-        return base64.b64decode(answer["message"].get("data", ""))
 
 
 async def _wait_for(condition: Callable[[], Any], timeout: float = 15.0) -> None:

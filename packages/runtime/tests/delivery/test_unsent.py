@@ -218,14 +218,6 @@ async def test_a_full_intake_does_not_hold_the_channel() -> None:
     assert item.give_back
 
 
-async def intake(mesh: Any) -> list[Any]:
-    found = []
-    for sequence in range(1, await mesh._last("INTAKE") + 1):
-        body = await mesh._read("INTAKE", sequence)
-        found += IntakeChunk.FromString(body).items
-    return found
-
-
 @pytest.mark.integration
 async def test_a_worker_gives_back_what_failed_or_was_cancelled_on_every_device(
     mesh: Any,
@@ -243,7 +235,7 @@ async def test_a_worker_gives_back_what_failed_or_was_cancelled_on_every_device(
     await mesh.publish(half[1], gone[1])
     await mesh.worker(ScriptedProvider("fcm", script))
     await mesh.until(*["FAILED"] * 3, "CANCELLED", "SENT")
-    items = await intake(mesh)
+    items = await mesh.steps()
     assert sorted(item.notification_id for item in items) == ["gone", "stopped"]
     assert all(item.give_back for item in items)
 
@@ -257,7 +249,7 @@ async def test_a_failure_that_is_delivered_again_gives_back_once(mesh: Any) -> N
     # The same job once more, as after a crash before the ack.
     await mesh.publish(job)
     await mesh.until("FAILED")
-    assert len(await intake(mesh)) == 1
+    assert len(await mesh.steps()) == 1
 
 
 @pytest.mark.integration
@@ -290,5 +282,5 @@ async def test_a_message_that_cannot_be_delivered_gives_back_what_can_be_told(
     await mesh.worker(ScriptedProvider("fcm", lambda _: SENT))
 
     await mesh.until()
-    (item,) = await intake(mesh)
+    (item,) = await mesh.steps()
     assert (item.notification_id, item.give_back) == ("whole", True)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,9 +18,9 @@ from clarion.runtime.delivery.outcome import Outcome
 from clarion.runtime.delivery.worker import DeliveryWorker
 from clarion.runtime.errors import UnavailableError
 from clarion.runtime.jetstream import Inbound
-from clarion.runtime.jetstream.errors import StreamApiError
 from clarion.runtime.keys import cancelled_key, suppressed_key
 from clarion.runtime.testing import FakeClock, capture_spans, wait_until
+from clarion.runtime.testing.stored import messages_of
 
 pytestmark = pytest.mark.integration
 
@@ -121,18 +120,13 @@ async def test_what_rode_with_a_higher_lane_comes_back_by_its_own(
     await mesh.worker(provider)
 
     async def back() -> list[DeliveryJob]:
-        ask = {"last_by_subj": "work.push.low"}
-        answer = await mesh.streams.js.request("STREAM.MSG.GET.WORK", ask)
-        body = base64.b64decode(answer["message"]["data"])
-        return list(DeliveryChunk.FromString(body).jobs)
+        return [
+            job
+            async for message in messages_of(mesh.streams, "WORK", "work.push.low")
+            for job in DeliveryChunk.FromString(message.data).jobs
+        ]
 
-    async def is_back() -> bool:
-        try:
-            return bool(await back())
-        except StreamApiError:
-            return False
-
-    await wait_for(is_back)
+    await wait_for(back)
     (own,) = await back()
     assert (own.delivery_id, own.priority) == (rider.delivery_id, "low")
     await wait_until(lambda: len(provider.sent) == 5)

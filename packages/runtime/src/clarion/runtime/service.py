@@ -111,7 +111,11 @@ class Service:
             from clarion.runtime.jetstream import Streams
 
             url = self.settings.url("nats")
-            streams = await Streams.connect(url, name=f"clarion-{self.name}")
+            streams = await Streams.connect(
+                url,
+                name=f"clarion-{self.name}",
+                compresses=self.settings.stream_compression,
+            )
             self._streams = streams
 
             async def until_lost() -> None:

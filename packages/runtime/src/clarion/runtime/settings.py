@@ -35,6 +35,8 @@ class RuntimeSettings:
     sms_target: str | None = None
     inapp_target: str | None = None
     stream_replicas: int = 1
+    stream_compression: bool = True
+    """Whether large messages are stored compressed; they are read either way."""
     drain: timedelta = timedelta(seconds=10)
     """How long work under way may take to finish when the service stops."""
     migrate_on_start: bool = False

@@ -31,11 +31,11 @@ OPTIONS = (
         help="How many times the capacity to offer.",
     ),
     click.Option(
-        ["--queue-mib"],
-        type=click.IntRange(min=1),
-        default=16,
+        ["--queue-kib"],
+        type=click.IntRange(min=64),
+        default=1024,
         show_default=True,
-        help="Room of the work queues (CLARION_WORK_MAX_BYTES).",
+        help="Room of the work queues, compressed (CLARION_WORK_MAX_BYTES).",
     ),
     click.Option(
         ["--users"],
@@ -47,7 +47,7 @@ OPTIONS = (
 )
 
 
-async def run(*, seconds: float, times: float, queue_mib: int, users: int) -> Report:
+async def run(*, seconds: float, times: float, queue_kib: int, users: int) -> Report:
     """What happens at three times the capacity, with small queues.
 
     The capacity is measured first (a closed loop). Then an open loop offers three
@@ -55,7 +55,7 @@ async def run(*, seconds: float, times: float, queue_mib: int, users: int) -> Re
     wait; what was accepted must arrive, each once, after a bounded time, and memory
     must stay bounded.
     """
-    settings = {"CLARION_WORK_MAX_BYTES": str(queue_mib * 1024 * 1024)}
+    settings = {"CLARION_WORK_MAX_BYTES": str(queue_kib * 1024)}
     async with Mesh(users, settings=settings, apart=True) as mesh:
         calm_gate = mesh.gate(5_000)
         calm = mesh.offering(calm_gate, Traffic(users), 4)
@@ -97,9 +97,9 @@ async def run(*, seconds: float, times: float, queue_mib: int, users: int) -> Re
                 name: [found, during.get(name)] for name, found in before.items()
             },
         },
-        "queue_mib": queue_mib,
-        "most_queued_mib": round(
-            max([depth.work_bytes for depth in gate.samples] or [0]) / 2**20, 2
+        "queue_kib": queue_kib,
+        "most_queued_kib": round(
+            max([depth.work_bytes for depth in gate.samples] or [0]) / 1024
         ),
         "lost": max(calm.deliveries + flood.deliveries - tally.ended, 0),
         "duplicated": max(taken - tally.sent, 0),
@@ -116,7 +116,7 @@ async def run(*, seconds: float, times: float, queue_mib: int, users: int) -> Re
             f"accept to sink: p50 {latency['p50']} ms, p99 {latency['p99']} ms",
             f"memory {values['rss_mib']['before']:,.0f} -> "
             f"{values['rss_mib']['during']:,.0f} MiB, "
-            f"queues at most {values['most_queued_mib']} of {queue_mib} MiB",
+            f"queues at most {values['most_queued_kib']} of {queue_kib} KiB",
             f"lost {values['lost']}, duplicated {values['duplicated']}",
             plot("work queue kB", [depth.work_bytes / 1000 for depth in gate.samples]),
         ],

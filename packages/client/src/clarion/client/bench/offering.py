@@ -19,9 +19,12 @@ from clarion.client.bench.traffic import Traffic
 
 _METHOD = "/clarion.api.router.v1.NotificationService/BatchSendNotifications"
 _POLL_SECONDS = 0.1
-_ABOUT_BYTES = 600
-"""Of one notification in a queue; turns a window of notifications into bytes."""
-_COLLECTED_BYTES = 16 * 1024 * 1024
+_WORK_BYTES = 50
+"""Of one notification in a queue, compressed with hundreds of others; turns a window of
+notifications into bytes."""
+_EVENT_BYTES = 200
+"""Of the events of one."""
+_COLLECTED_BYTES = 3 * 1024 * 1024
 """Of events. Tracking collects them for up to a second: so many are not behind yet."""
 _RETRY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
 
@@ -31,8 +34,8 @@ class Gate:
 
     def __init__(self, queues: Queues, window: int) -> None:
         self._queues = queues
-        self._most = window * _ABOUT_BYTES
-        self._most_events = max(2 * self._most, _COLLECTED_BYTES)
+        self._most = window * _WORK_BYTES
+        self._most_events = max(window * _EVENT_BYTES, _COLLECTED_BYTES)
         self._open = asyncio.Event()
         self._open.set()
         self.depth = Depth()

@@ -31,10 +31,10 @@ class Streams:
     end itself, for a closed connection never comes back.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, compresses: bool = True) -> None:
         self.nc: Any = NatsClient()
         self.js = StreamApi(self.nc)
-        self.publisher = JetStreamPublisher(self)
+        self.publisher = JetStreamPublisher(self, compresses=compresses)
         self.scheduler = JetStreamScheduler(self)
         self.dead_letters = DeadLetters(self)
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -50,13 +50,15 @@ class Streams:
         *,
         name: str = "clarion",
         start_timeout: timedelta = timedelta(seconds=60),
+        compresses: bool = True,
     ) -> Streams:
         """Connects to one server or several (comma-separated URLs).
 
         Waits for a server that is not there yet; after ``start_timeout`` raises
-        UnavailableError.
+        UnavailableError. ``compresses`` is whether large messages are stored
+        compressed; they are read either way.
         """
-        self = cls()
+        self = cls(compresses=compresses)
         options = {
             "servers": [part.strip() for part in url.split(",")],
             "name": name,

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -187,7 +188,7 @@ class Consumer:
             # Behind others it waits for the worker that these woke up.
             is_first = not self._buffer
             self._buffer.append(delivery)
-            self._buffered_bytes += len(delivery.inbound.data)
+            self._buffered_bytes += delivery.size
             if is_first:
                 self._wake_one()
             self._pace.grew(self._buffered_bytes, self._is_full())
@@ -243,7 +244,7 @@ class Consumer:
         size = 0
         count = 0
         for delivery in self._buffer:
-            size += len(delivery.inbound.data)
+            size += delivery.size
             alone = self._is_suspect(delivery)
             if count and (alone or size > self._max_bytes):
                 break
@@ -254,7 +255,7 @@ class Consumer:
 
     def _taken(self, count: int) -> list[Delivery]:
         taken = [self._buffer.popleft() for _ in range(count)]
-        self._buffered_bytes -= sum(len(d.inbound.data) for d in taken)
+        self._buffered_bytes -= sum(d.size for d in taken)
         return taken
 
     def _is_suspect(self, delivery: Delivery) -> bool:
@@ -274,14 +275,13 @@ class Consumer:
 
     async def _call(self, batch: list[Delivery]) -> Exception | None:
         """Calls the handler until it works or fails for good."""
-        messages = tuple(delivery.inbound for delivery in batch)
-        oldest = min(message.stored_time for message in messages)
+        oldest = min(delivery.inbound.stored_time for delivery in batch)
         age = max(self._clock.now() - oldest, timedelta(0))
         attempt = 0
         while True:
             attempt += 1
             try:
-                await self._handle(messages)
+                await self._handle(tuple(d.inbound.as_published() for d in batch))
             except TransientError as exc:
                 await self._hold(batch, exc, attempt)
             except asyncio.CancelledError as exc:
@@ -351,15 +351,18 @@ class Consumer:
         )
 
     async def _give_up(self, delivery: Delivery, error: Exception) -> None:
+        message = delivery.inbound
+        with suppress(PoisonError):
+            message = message.as_published()
         attempt = 0
         while True:
             attempt += 1
             try:
                 await self._streams.dead_letters.put_failed(
-                    delivery.inbound, error, self._clock.now()
+                    message, error, self._clock.now()
                 )
                 if self._given_up is not None:
-                    await self._given_up(delivery.inbound)
+                    await self._given_up(message)
                 break
             except TransientError as exc:
                 await self._hold([delivery], exc, attempt)

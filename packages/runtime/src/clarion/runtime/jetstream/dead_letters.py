@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from clarion.api.event.v1.dead_letter_pb2 import DeadLetter
 from clarion.runtime import streams as table
 from clarion.runtime.errors import ClarionError
+from clarion.runtime.jetstream.compression import published
 from clarion.runtime.jetstream.errors import PoisonError, StreamApiError
 from clarion.runtime.jetstream.inbound import Inbound
 
@@ -211,7 +213,10 @@ def letter_of(
 async def read_message(
     streams: Streams, stream: str, which: Mapping[str, object]
 ) -> StoredMessage | None:
-    """A stream's message by ``seq`` (and ``next_by_subj``); None when it is gone."""
+    """A stream's message by ``seq`` (and ``next_by_subj``); None when it is gone.
+
+    As it was published; one that is not what its header says is as it is stored.
+    """
     try:
         answer = await streams.js.request(f"STREAM.MSG.GET.{stream}", which)
     except StreamApiError as exc:
@@ -219,12 +224,11 @@ async def read_message(
             return None
         raise
     message: dict[str, Any] = answer["message"]
-    return StoredMessage(
-        subject=message["subject"],
-        sequence=int(message["seq"]),
-        data=base64.b64decode(message.get("data", "")),
-        headers=_headers(base64.b64decode(message.get("hdrs", ""))),
-    )
+    data = base64.b64decode(message.get("data", ""))
+    headers: Mapping[str, str] = _headers(base64.b64decode(message.get("hdrs", "")))
+    with suppress(PoisonError):
+        data, headers = published(data, headers)
+    return StoredMessage(message["subject"], int(message["seq"]), data, headers)
 
 
 async def delete_message(streams: Streams, stream: str, sequence: int) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
+
+from clarion.runtime.jetstream.compression import published, published_size
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
@@ -27,11 +29,18 @@ class Inbound:
     """When it came here, by the loop's clock. A server that was started anew counts its
     deliveries anew."""
 
+    def as_published(self) -> Inbound:
+        """Not compressed, as handlers get it. Raises PoisonError (``undecodable``)."""
+        data, headers = published(self.data, self.headers)
+        if data is self.data:
+            return self
+        return replace(self, data=data, headers=headers)
+
 
 class Delivery:
-    """An Inbound with what is needed to settle it."""
+    """An Inbound as it is stored, with what is needed to settle it."""
 
-    __slots__ = ("beaten_at", "inbound", "key", "reply")
+    __slots__ = ("beaten_at", "inbound", "key", "reply", "size")
 
     def __init__(self, inbound: Inbound, reply: str, key: tuple[int, int], now: float):
         self.inbound = inbound
@@ -39,6 +48,8 @@ class Delivery:
         self.key = key
         """Sequence and stored time: a recreated stream starts its sequence again."""
         self.beaten_at = now
+        self.size = published_size(inbound.data, inbound.headers)
+        """Bytes that its handler gets."""
 
 
 def parse_delivery(

@@ -12,6 +12,7 @@ import nats.errors
 import nats.js.errors
 
 from clarion.runtime.errors import InvalidArgumentError, UnavailableError
+from clarion.runtime.jetstream.compression import compressed
 from clarion.runtime.jetstream.errors import (
     STREAM_FULL_CODES,
     StreamApiError,
@@ -48,9 +49,14 @@ class JetStreamPublisher:
     """
 
     def __init__(
-        self, streams: Streams, *, patience: timedelta = timedelta(seconds=25)
+        self,
+        streams: Streams,
+        *,
+        patience: timedelta = timedelta(seconds=25),
+        compresses: bool = True,
     ) -> None:
         self._streams = streams
+        self._compresses = compresses
         self._answers = PublishAnswers(streams.nc)
         self._patience = patience.total_seconds()
 
@@ -79,6 +85,9 @@ class JetStreamPublisher:
         sent[MESSAGE_ID] = message_id
         if "traceparent" not in sent and (traceparent := current_traceparent()):
             sent["traceparent"] = traceparent
+        size = len(body)
+        if self._compresses:
+            body = compressed(body, sent)
         loop = asyncio.get_running_loop()
         give_up = loop.time() + self._patience
         tries = 0
@@ -89,6 +98,9 @@ class JetStreamPublisher:
                     # Else nats-py would buffer a copy per try and send all of them.
                     left = max(give_up - loop.time(), 0.001)
                     await self._streams.wait_connected(left)
+                if size > self._streams.nc.max_payload:
+                    # Whether it is taken must not depend on what is in it.
+                    raise nats.errors.MaxPayloadError
                 said = await self._answers.publish(subject, body, sent, _TRY)
                 is_repeat = bool(said.get("duplicate"))
                 return PublishAck(said["stream"], said["seq"], is_repeat, tries)
