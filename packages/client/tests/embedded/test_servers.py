@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import LiteralString
 
+import aiohttp
 import nats
 import psutil
 import psycopg
@@ -67,6 +68,22 @@ async def test_nats_syncs_every_write(tmp_path: Path):
         settings = (tmp_path / "nats.conf").read_text()
         await client.close()
     assert "sync_interval: always" in settings
+
+
+@pytest.mark.parametrize("asked", [None, 3])
+async def test_nats_leaves_processors_to_the_rest_of_the_stack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: int | None
+):
+    monkeypatch.delenv("GOMAXPROCS", raising=False)
+    if asked:
+        monkeypatch.setenv("GOMAXPROCS", str(asked))
+    async with (
+        NatsServer(tmp_path) as server,
+        aiohttp.ClientSession() as http,
+        http.get(f"{server.monitor_url}/varz") as answer,
+    ):
+        found = (await answer.json(content_type=None))["gomaxprocs"]
+    assert found == (asked or max((os.cpu_count() or 1) // 2, 1))
 
 
 async def test_postgres_keeps_committed_rows_when_it_is_killed(tmp_path: Path):
