@@ -15,10 +15,9 @@ from clarion.api.router.v1.decision_pb2 import (
     DecisionTrace,
     PlannedDelivery,
 )
-from clarion.router.looked_at import encoded_rules
+from clarion.router.encoded_rules import encoded_rules_of
 from clarion.router.permit_rules import is_unchecked, limits_of
 from clarion.router.plan import ChannelPlan, Plan
-from clarion.router.rules import rules_of
 from clarion.runtime.chunks import SIZES, field, tag
 
 _EVENT_ID = tag(NotificationEvent.EVENT_ID_FIELD_NUMBER)
@@ -95,9 +94,9 @@ def decided_event(
         item.release,
     )
     if with_rules or not (plan.is_plain and plan.is_obvious) or is_unchecked(plan):
-        trace += encoded_rules(rules_of(plan))
-        if plan.permit is not None:
-            trace += DecisionTrace(limits=limits_of(plan)).SerializeToString()
+        trace += encoded_rules_of(plan)
+        if limits := list(limits_of(plan)):
+            trace += DecisionTrace(limits=limits).SerializeToString()
     notification = plan.notification.SerializeToString()
     occurred_time, decided_time = _times(now)
     # Joined at once: each part that is added to another one is copied every time.

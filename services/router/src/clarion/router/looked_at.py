@@ -9,6 +9,11 @@ from typing import NamedTuple
 from clarion.api.router.v1.decision_pb2 import DecisionTrace, RuleOutcome
 from clarion.runtime.chunks import field
 
+PASS = "pass"
+SKIP = "skip"
+DEFER = "defer"
+FAIL = "fail"
+
 _RULES = DecisionTrace.RULES_FIELD_NUMBER
 
 
@@ -21,11 +26,11 @@ class LookedAt(NamedTuple):
     detail: str
 
 
-def encoded_rules(rules: Iterable[LookedAt]) -> bytes:
+def encoded(rules: Iterable[LookedAt]) -> bytes:
     """The rules as fields of their DecisionTrace."""
-    return b"".join(map(_encoded, rules))
+    return b"".join(map(_field_of, rules))
 
 
 @lru_cache(maxsize=4096)
-def _encoded(looked_at: LookedAt) -> bytes:
+def _field_of(looked_at: LookedAt) -> bytes:
     return field(_RULES, RuleOutcome(**looked_at._asdict()).SerializeToString())
