@@ -74,12 +74,12 @@ class Client:
 
     async def waiting(self) -> list[tuple[str, IntakeItem]]:
         """Each occurrence that waits, with the header that says when."""
-        streams, subject = self.running.streams, f"later.cron.{self.running.tenant}.>"
-        return [
-            (message.headers["Nats-Schedule"], item)
-            async for message in messages_of(streams, "SCHED", subject)
-            for item in IntakeChunk.FromString(message.data).items
-        ]
+        found = []
+        subject = f"later.cron.{self.running.tenant}.>"
+        async for message in messages_of(self.running.streams, "SCHED", subject):
+            (item,) = IntakeChunk.FromString(message.data).items
+            found.append((message.headers["Nats-Schedule"], item))
+        return found
 
     async def next_after(self, item: IntakeItem) -> tuple[str, IntakeItem]:
         """What waits once the one that fired is planned for."""
